@@ -1,0 +1,1 @@
+"""The HTTP side: ingest, queries, health and the status page."""

@@ -1,0 +1,1 @@
+"""Wiring: from a configuration to running objects, and their orderly stop."""

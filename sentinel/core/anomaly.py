@@ -1,0 +1,97 @@
+"""Anomalies: facts about single events, as columns on the hot path and as one struct towards people."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+import msgspec
+
+from sentinel.core.batch import Float64, Int8, Int32
+
+
+class Severity(StrEnum):
+    """How far beyond the boundary: info < 1.5 <= warning < 3 <= critical, in units of the threshold."""
+
+    INFO = "info"
+    WARNING = "warning"
+    CRITICAL = "critical"
+
+
+SEVERITIES = tuple(Severity)
+
+
+class DetectorName(StrEnum):
+    """The detectors, in the order of their numbers in columns."""
+
+    ZSCORE = "zscore"
+    IQR = "iqr"
+    MAD = "mad"
+    CUSUM = "cusum"
+    THRESHOLD = "threshold"
+
+
+DETECTORS = tuple(DetectorName)
+
+
+@dataclass(frozen=True, slots=True)
+class AnomalyBatch:
+    """The anomalies of one batch as columns of a, ordered by event, metric, detector.
+
+    Attributes:
+        ids: deterministic id of each.
+        event: int32[a], index into the batch.
+        metric: int8[a], index into METRICS; detector: int8[a], index into DETECTORS.
+        severity: int8[a], index into SEVERITIES.
+        value, score: float64[a]; a score of 1.0 lies exactly at the threshold.
+        expected, lower, upper: float64[a], centre and band of that detector; NaN where it has none.
+        mean, sd: float64[a], the baseline before the event; samples: int32[a], how many samples it had.
+        window: the configured window size.
+    """
+
+    ids: list[str]
+    event: Int32
+    metric: Int8
+    detector: Int8
+    severity: Int8
+    value: Float64
+    score: Float64
+    expected: Float64
+    lower: Float64
+    upper: Float64
+    mean: Float64
+    sd: Float64
+    samples: Int32
+    window: int
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+class Anomaly(msgspec.Struct, frozen=True, kw_only=True):
+    """One anomaly as the API and the store's readers give it."""
+
+    id: str
+    timestamp: str
+    service: str
+    model: str
+    metric: str
+    detector: str
+    type: str
+    severity: str
+    value: float
+    expected: float | None
+    lower: float | None
+    upper: float | None
+    score: float
+    baseline_mean: float | None
+    baseline_stddev: float | None
+    z_score: float | None
+    samples: int
+    window: int
+    direction: str
+    confidence: float
+    explanation: str
+    event_id: str | None
+    trace_id: str | None
+    partition: str
+    offset: int
+    tenant: str = "default"

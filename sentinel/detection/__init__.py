@@ -1,0 +1,1 @@
+"""Exact windows, the four detectors and the judge: pure functions of state and ordered inputs."""

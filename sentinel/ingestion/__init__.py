@@ -1,0 +1,1 @@
+"""From bytes to clean columns, and the sources the bytes come from."""

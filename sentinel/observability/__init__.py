@@ -1,0 +1,1 @@
+"""Logging, metrics and health: the only room that knows those libraries."""

@@ -1,0 +1,1 @@
+"""The path of one batch, and the loop that walks it."""

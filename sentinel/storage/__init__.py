@@ -1,0 +1,1 @@
+"""Where events and anomalies are kept and asked for."""
