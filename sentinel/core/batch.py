@@ -217,6 +217,29 @@ class CleanBatch:
     def __len__(self) -> int:
         return len(self.extra)
 
+    @classmethod
+    def empty(cls, source: PartitionId, received_ns: int) -> "CleanBatch":
+        """A batch of no events: its position still counts."""
+        small, large = np.empty(0, np.int32), np.empty(0, np.int64)
+        return cls(
+            source=source,
+            received_ns=received_ns,
+            index=small,
+            offsets=large,
+            subs=small,
+            ts_ns=large,
+            log_ns=large,
+            names=(),
+            series=small,
+            metrics=np.empty((0, len(METRICS))),
+            flags=small,
+            dialects=np.empty(0, np.int8),
+            event_ids=(),
+            trace_ids=(),
+            extra=(),
+            findings={},
+        )
+
     def take(self, keep: Bool) -> "CleanBatch":
         """The events where `keep` (bool[n]) is true; `findings` stay those of the whole batch."""
         kept = np.flatnonzero(keep)

@@ -61,12 +61,13 @@ class Source(Protocol):
 class PartitionOwner(Protocol):
     """What a source tells about the logs it owns. The pipeline implements it; a source with rebalances calls it."""
 
-    async def assigned(self, source: PartitionId, committed: int | None) -> int | None:
+    async def assigned(self, source: PartitionId, committed: int | None, epoch: int) -> int | None:
         """A partition is ours from now on. Called before its first record.
 
         Args:
             source: the log.
             committed: the group's committed offset, None when it never committed.
+            epoch: stamped on every delivery of this assignment; work of an older one is dropped.
 
         Returns:
             The offset to start from; None to leave it to the source's own policy. Raising leaves the partition paused.

@@ -1,0 +1,81 @@
+# Python 3.11 or newer and make are all a machine needs. `make help` lists the verbs.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+.NOTPARALLEL:
+.DEFAULT_GOAL := help
+
+BIN := .venv/bin
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input
+LOCKED := $(INSTALL) --only-binary :all: --require-hashes
+COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header $(if $(UPGRADE),--upgrade)
+
+.PHONY: help run test check bench fmt lock servers
+
+help: ## List the verbs.
+	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 16
+
+run: .venv/project ## Start the demo: simulated traffic with faults, status page on http://127.0.0.1:8080.
+	@exec $(BIN)/sentinel demo
+
+test: .venv/project .venv/development servers ## Run all tests and hold coverage at 90%.
+	$(BIN)/coverage erase
+	# Compiled kernels are invisible to coverage: one small pass interprets them.
+	NUMBA_DISABLE_JIT=1 $(BIN)/coverage run -m pytest -q --timeout 300 -m "not slow" tests/detection
+	$(BIN)/coverage run -m pytest -q -rs --timeout 300 --durations 10
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report --fail-under 90
+
+check: .venv/project .venv/development ## Format, lint, types and the rules between rooms, changing nothing.
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy -p sentinel -p tools
+	$(BIN)/lint-imports
+
+bench: .venv/project ## Measure the pipeline.
+	$(BIN)/python bench/pipeline.py
+
+fmt: .venv/development ## Format, and fix what the linter can.
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+lock: .venv/development ## Lock requirements anew; UPGRADE=1 moves to the newest versions.
+	$(COMPILE) --all-extras pyproject.toml --output-file requirements/runtime.txt
+	$(COMPILE) --all-extras pyproject.toml requirements/dev.in --constraints requirements/runtime.txt --output-file requirements/dev.txt
+	$(COMPILE) requirements/build.in --constraints requirements/dev.txt --output-file requirements/build.txt
+
+# Where a server cannot be had, the tests that need it are skipped and say so; in CI that is a failure.
+servers: .venv/project .venv/development
+	@$(BIN)/python -m tools.servers install || { test "$${CI:-}" != true && echo 'Tests that need what is missing will be skipped.'; }
+
+# ---------------------------------------------------------------------------------------------------------------- set-up
+# Each file marks a step that is done; it is redone when what it was made from changed.
+
+.venv/made:
+	@for python in .venv/bin/python $(PYTHON) python3.13 python3.12 python3.11 python3; do \
+	  if "$$python" -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then break; fi; \
+	  python=; \
+	done; \
+	if test -z "$$python"; then \
+	  echo 'Python 3.11 or newer with its venv module is needed (on Debian and Ubuntu: apt-get install python3-venv).' >&2; \
+	  echo 'Where it is not on the PATH: make PYTHON=/path/to/python3' >&2; \
+	  exit 1; \
+	fi; \
+	if test "$$python" != .venv/bin/python; then \
+	  echo "Setting up .venv with $$("$$python" --version)"; \
+	  "$$python" -m venv --clear .venv; \
+	fi
+	@touch $@
+
+.venv/runtime: .venv/made requirements/runtime.txt requirements/build.txt
+	$(LOCKED) -r requirements/runtime.txt -r requirements/build.txt
+	@touch $@
+
+.venv/project: .venv/runtime pyproject.toml
+	$(INSTALL) --no-build-isolation --no-deps --no-index --editable .
+	@touch $@
+
+.venv/development: .venv/runtime requirements/dev.txt
+	$(LOCKED) -r requirements/dev.txt
+	@touch $@

@@ -1,0 +1,58 @@
+"""What the resources stand on: handed in once, by the wiring."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from aiohttp import web
+
+from sentinel.config.schema import Config
+from sentinel.core.ports import Clock, Outcome, Query
+from sentinel.observability.metrics import Metrics
+from sentinel.pipeline.run import Pipeline
+
+
+class Ingest(Protocol):
+    """Takes records over HTTP and returns once they are durable; raises FullError when there is no room."""
+
+    queue_bytes: int
+
+    async def submit(self, records: Sequence[bytes]) -> Outcome:
+        """Make records durable."""
+        ...
+
+
+@dataclass(slots=True)
+class Context:
+    """The parts a request may need.
+
+    Attributes:
+        mode: `embedded` or `kafka`.
+        counts: rows, anomalies and bytes of the store.
+        faults: further reasons for not being ready, from the sources.
+        events_per_s: events stored per second over the last ten.
+        started: whether sources are open; until then the daemon is starting.
+    """
+
+    config: Config
+    mode: str
+    query: Query
+    counts: Callable[[], Awaitable[object]]
+    pipeline: Pipeline
+    metrics: Metrics
+    clock: Clock
+    ingest: Ingest | None
+    faults: Callable[[], list[str]]
+    events_per_s: Callable[[], float]
+    started_ns: int
+    started: bool = False
+    stopping: bool = False
+
+    def reasons(self) -> list[str]:
+        """Why the daemon should get no traffic; empty when it is ready."""
+        if not self.started:
+            return ["starting"]
+        return [*(["stopping"] if self.stopping else []), *self.faults(), *self.pipeline.progress.reasons()]
+
+
+CONTEXT: Final = web.AppKey("context", Context)

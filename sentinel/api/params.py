@@ -1,0 +1,87 @@
+"""Query parameters as values, with errors that name the parameter."""
+
+from collections.abc import Collection, Mapping
+from datetime import UTC, datetime
+
+from sentinel.api.operation import Parameter
+from sentinel.core.query import SeriesFilter, TimeRange
+
+MAX_HOURS = 24 * 366
+MAX_LIMIT = 1_000
+HOUR_NS = 3_600_000_000_000
+
+
+class BadParameterError(ValueError):
+    """A parameter that cannot be used; the text names it and says what is expected."""
+
+
+SERIES = (
+    Parameter("service", "Only this service", {"type": "string", "maxLength": 128}),
+    Parameter("model", "Only this model", {"type": "string", "maxLength": 128}),
+    Parameter("tenant", "Only this tenant", {"type": "string", "maxLength": 64}),
+)
+RANGE = (
+    Parameter("hours", "How far back from `end`", {"type": "number", "exclusiveMinimum": 0, "maximum": MAX_HOURS, "default": 24}),
+    Parameter("start", "Begin of the range, RFC 3339; instead of `hours`", {"type": "string", "format": "date-time"}),
+    Parameter("end", "End of the range, RFC 3339; now when absent", {"type": "string", "format": "date-time"}),
+)
+LIMIT = Parameter("limit", "Most entries in the answer", {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": 100})
+
+
+def known(given: Mapping[str, str], allowed: Collection[Parameter]) -> None:
+    """Refuse parameters that would be silently ignored."""
+    names = [parameter.name for parameter in allowed]
+    for name in given:
+        if name not in names:
+            raise BadParameterError(f"there is no parameter {name[:64]!r} here; known are {', '.join(names) or 'none'}")
+
+
+def series(given: Mapping[str, str]) -> SeriesFilter:
+    """Which series, from `service`, `model`, `tenant`."""
+    return SeriesFilter(tenant=given.get("tenant"), service=given.get("service"), model=given.get("model"))
+
+
+def limit(given: Mapping[str, str], default: int = 100) -> int:
+    """`limit` as a number between 1 and MAX_LIMIT."""
+    return int(number(given, "limit", default, 1, MAX_LIMIT))
+
+
+def time_range(given: Mapping[str, str], now_ns: int) -> TimeRange:
+    """The range from `start` and `end`, or the `hours` before `end`."""
+    end_ns = _moment(given, "end") if "end" in given else now_ns
+    back_ns = int(number(given, "hours", 24.0, 1e-4, MAX_HOURS) * HOUR_NS)
+    start_ns = _moment(given, "start") if "start" in given else end_ns - back_ns
+    if start_ns >= end_ns:
+        raise BadParameterError("start must lie before end")
+    return TimeRange(start_ns, end_ns)
+
+
+def number(given: Mapping[str, str], name: str, default: float, low: float, high: float) -> float:
+    """A number within [low, high]."""
+    text = given.get(name)
+    if text is None:
+        return default
+    try:
+        value = float(text)
+    except ValueError:
+        raise BadParameterError(f"{name} must be a number from {low:g} to {high:g}") from None
+    if not low <= value <= high:
+        raise BadParameterError(f"{name} must be a number from {low:g} to {high:g}")
+    return value
+
+
+def choice(given: Mapping[str, str], name: str, choices: Collection[str]) -> str | None:
+    """One of the choices, None when absent."""
+    value = given.get(name)
+    if value is not None and value not in choices:
+        raise BadParameterError(f"{name} must be one of {', '.join(choices)}")
+    return value
+
+
+def _moment(given: Mapping[str, str], name: str) -> int:
+    try:
+        moment = datetime.fromisoformat(given[name])
+        moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+        return int(moment.timestamp() * 1_000_000) * 1_000
+    except (ValueError, OverflowError):
+        raise BadParameterError(f"{name} must be a time such as 2026-01-31T12:00:00Z") from None

@@ -1,0 +1,89 @@
+"""The HTTP server: all operations, the status page, and what stands in front of them."""
+
+import asyncio
+import errno
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from aiohttp import web
+
+from sentinel.api import anomalies, baselines, events, guard, health, openapi, status, telemetry, traffic
+from sentinel.api.context import CONTEXT, Context
+from sentinel.api.operation import Operation, reply
+from sentinel.core.errors import StartupError
+
+STATIC = Path(__file__).parent / "static"
+PAGES = {"/": "index.html", "/docs": "docs.html"}
+
+
+def operations(context: Context) -> tuple[Operation, ...]:
+    """Every documented operation."""
+    queries = (*telemetry.OPERATIONS, *anomalies.OPERATIONS, *baselines.OPERATIONS, *traffic.OPERATIONS)
+    return (*health.OPERATIONS, *events.OPERATIONS, *queries, *status.operations(context))
+
+
+def application(context: Context) -> web.Application:
+    """The aiohttp application."""
+    app = web.Application(
+        middlewares=[guard.measure, guard.problems, guard.origins],
+        client_max_size=context.config.api.max_body_size,
+    )
+    app[CONTEXT] = context
+    documented = operations(context)
+    for operation in documented:
+        app.router.add_route(operation.method, operation.path, operation.handler)
+    description = openapi.document(documented)
+
+    async def described(_request: web.Request) -> web.Response:
+        return reply(description)
+
+    app.router.add_get("/api/v1/openapi.json", described)
+    for path, file in PAGES.items():
+        app.router.add_get(path, _page(STATIC / file))
+    app.router.add_static("/static", STATIC)
+    app.on_response_prepare.append(guard.secure)
+    return app
+
+
+def _page(file: Path) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+    async def page(_request: web.Request) -> web.FileResponse:
+        return web.FileResponse(file)
+
+    return page
+
+
+class Server:
+    """The listening server.
+
+    Args:
+        context: what requests stand on.
+    """
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._runner: web.AppRunner | None = None
+        self.port = 0
+
+    async def open(self) -> None:
+        """Listen. Raises StartupError when the address is taken or not ours."""
+        host, _, port = self._context.config.api.bind_addr.rpartition(":")
+        self._runner = web.AppRunner(application(self._context), access_log=None, shutdown_timeout=2.0, handle_signals=False)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, host.strip("[]"), int(port))
+        try:
+            await site.start()
+        except OSError as error:
+            await self._runner.cleanup()
+            cure = (
+                f"Another process uses it: stop that, or set api.bind_addr to another port (now {self._context.config.api.bind_addr})."
+                if error.errno == errno.EADDRINUSE
+                else "Check api.bind_addr."
+            )
+            raise StartupError(f"cannot listen on {host}:{port}: {error.strerror or error}. {cure}") from error
+        self.port = self._runner.addresses[0][1]
+
+    async def close(self) -> None:
+        """Stop listening; requests under way get a moment."""
+        if self._runner is not None:
+            runner, self._runner = self._runner, None
+            await asyncio.wait_for(runner.cleanup(), timeout=5.0)

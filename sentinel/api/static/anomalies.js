@@ -1,0 +1,141 @@
+/** The table of the latest anomalies: one row for a series and minute, opened to its single anomalies. */
+
+import { byId, html, reconcile, setAttributes, setOptions, setText } from "./dom.js";
+import { clock, dateTime, iso, metricFormat, number, printable, shorten, words } from "./format.js";
+import { groupAnomalies } from "./groups.js";
+import { severitySign } from "./scatter.js";
+
+const SEVERITIES = ["critical", "warning", "info"];
+const DETECTORS = ["zscore", "iqr", "mad", "cusum", "threshold"];
+const COLUMNS = ["Time", "Severity", "Series", "What", "Value", "Expected", "Score", "Detector"];
+const DAY_MS = 86_400_000;
+
+export class AnomalyTable {
+  /**
+   * @param {(anomaly: any) => void} choose
+   * @param {(name: string, value: string) => void} filter told when a person changes a filter
+   */
+  constructor(choose, filter) {
+    this.choose = choose;
+    /** @type {Set<string>} keys of groups that stand open */
+    this.open = new Set();
+    this.body = html("tbody");
+    byId("anomalies").append(html("thead", {}, html("tr", {}, ...COLUMNS.map((name) => html("th", { scope: "col" }, name)))), this.body);
+    for (const name of ["severity", "detector", "series"]) {
+      byId(`anomaly-${name}`).addEventListener("change", (event) => filter(name, event.target.value));
+    }
+  }
+
+  /**
+   * @param {{anomalies: any[]|null, limit: number, seriesNames: {value: string, label: string}[], selection: any, hours: number}} view
+   */
+  update({ anomalies, limit, seriesNames, selection, hours }) {
+    this.view = { anomalies, limit, seriesNames, selection, hours };
+    setOptions(byId("anomaly-severity"), choices("all", SEVERITIES), selection.severity);
+    setOptions(byId("anomaly-detector"), choices("all", DETECTORS), selection.detector);
+    setOptions(byId("anomaly-series"), [{ value: "", label: "all" }, ...seriesNames], selection.series);
+    if (!anomalies) return;
+    const groups = groupAnomalies(anomalies);
+    reconcile(this.body, this.rows(groups), {
+      key: (row) => row.key,
+      make: (row) => this.makeRow(row),
+      update: (element, row) => this.updateRow(element, row),
+    });
+    byId("anomalies").hidden = groups.length === 0;
+    byId("anomalies-empty").hidden = groups.length > 0;
+    const filtered = selection.severity || selection.detector || selection.series;
+    setText(byId("anomalies-empty"), filtered ? "No anomaly fits these filters. Set them to “all” to see the rest." : `No anomalies in the last ${hours === 1 ? "hour" : `${hours} hours`}.`);
+    setText(byId("anomalies-note"), anomalies.length >= limit ? `The newest ${limit} anomalies; older ones are left out. Filter to see further back.` : "");
+  }
+
+  /** A row for each group, and one for each member of an open group. @param {import("./groups.js").AnomalyGroup[]} groups */
+  rows(groups) {
+    return groups.flatMap((group) => {
+      const head = { key: group.key, group, anomaly: group.strongest, member: false };
+      if (group.members.length === 1 || !this.open.has(group.key)) return [head];
+      return [head, ...group.members.map((anomaly) => ({ key: `member ${anomaly.id}`, group, anomaly, member: true }))];
+    });
+  }
+
+  /** @param {any} row */
+  makeRow(row) {
+    const cells = COLUMNS.map((name) => html("td", { "data-label": name }));
+    const element = html("tr", { class: row.member ? "member" : null }, ...cells);
+    const what = html("button", { type: "button", class: "link" });
+    what.addEventListener("click", () => this.choose(element.row.anomaly));
+    const explanation = html("span", { class: "explanation" });
+    cells[3].append(what, explanation);
+    const parts = { cells, what, explanation, expand: null };
+    if (!row.member) {
+      parts.expand = html("button", { type: "button", class: "expand", hidden: true });
+      parts.expand.addEventListener("click", () => this.toggle(element.row.group.key));
+      cells[3].prepend(parts.expand);
+    }
+    element.parts = parts;
+    return element;
+  }
+
+  /** @param {any} element @param {any} row */
+  updateRow(element, row) {
+    element.row = row;
+    const { anomaly, group, member } = row;
+    const { cells, what, explanation, expand } = element.parts;
+    const many = !member && group.members.length > 1;
+    const at = member ? Date.parse(anomaly.timestamp) : group.at;
+    const format = metricFormat(String(anomaly.metric));
+    setText(cells[0], Date.now() - at > DAY_MS / 2 ? dateTime(at) : clock(at));
+    setAttributes(cells[0], { title: iso(at) });
+    if (cells[1].dataset.severity !== anomaly.severity) {
+      cells[1].dataset.severity = anomaly.severity;
+      cells[1].replaceChildren(severityBadge(anomaly.severity));
+    }
+    setText(cells[2], member ? "" : `${shorten(printable(anomaly.service), 40)} / ${shorten(printable(anomaly.model), 40)}`);
+    setAttributes(cells[2], { title: `${printable(anomaly.service)} / ${printable(anomaly.model)}` });
+    setText(what, `${words(anomaly.type)} (${printable(anomaly.metric)})`);
+    setText(explanation, printable(anomaly.explanation));
+    setText(cells[4], format(anomaly.value));
+    setText(cells[5], expectedBand(anomaly, format));
+    setText(cells[6], `${number(anomaly.score)}×`);
+    setText(cells[7], many ? group.detectors.map(printable).join(", ") : printable(anomaly.detector));
+    setAttributes(element, { class: [member ? "member" : "", anomaly.id === this.view.selection.anomaly ? "chosen" : ""].join(" ").trim() || null });
+    if (expand) this.updateExpand(expand, group, many);
+  }
+
+  /** @param {HTMLElement} expand @param {import("./groups.js").AnomalyGroup} group @param {boolean} many */
+  updateExpand(expand, group, many) {
+    const open = this.open.has(group.key);
+    expand.hidden = !many;
+    setText(expand, `${open ? "▾" : "▸"} ${group.members.length}`);
+    setAttributes(expand, {
+      "aria-expanded": String(open),
+      "aria-label": `${group.members.length} anomalies of this series in this minute; the strongest is shown`,
+      title: `${group.members.length} anomalies of this series in this minute: ${group.types.map(words).join(", ")}`,
+    });
+  }
+
+  /** @param {string} key */
+  toggle(key) {
+    if (!this.open.delete(key)) this.open.add(key);
+    this.update(this.view);
+  }
+}
+
+/** @param {string} all @param {string[]} names */
+function choices(all, names) {
+  return [{ value: "", label: all }, ...names.map((name) => ({ value: name, label: name }))];
+}
+
+/** A severity as sign and word. @param {string} severity */
+export function severityBadge(severity) {
+  return html("span", { class: `badge ${SEVERITIES.includes(severity) ? severity : "info"}` }, severitySign(severity), printable(severity));
+}
+
+/** @param {any} anomaly @param {(value: number|null) => string} format */
+export function expectedBand(anomaly, format) {
+  const { lower, upper, expected } = anomaly;
+  if (Number.isFinite(lower) && Number.isFinite(upper)) return `${format(lower)} to ${format(upper)}`;
+  if (Number.isFinite(upper)) return `up to ${format(upper)}`;
+  if (Number.isFinite(lower)) return `from ${format(lower)}`;
+  return Number.isFinite(expected) ? `about ${format(expected)}` : "–";
+}
+

@@ -1,0 +1,154 @@
+"""The daemon: every part wired in one place, started in order, stopped in reverse."""
+
+import asyncio
+import gc
+from collections.abc import Sequence
+
+from sentinel.api.context import Context, Ingest
+from sentinel.api.server import Server
+from sentinel.app import state
+from sentinel.app.clock import SystemClock
+from sentinel.app.housekeeping import Housekeeping
+from sentinel.config.schema import Config
+from sentinel.core.batch import CleanBatch, DeadLetter, Delivery
+from sentinel.core.ports import Sink, Source
+from sentinel.detection.warm import compile_kernels
+from sentinel.ingestion.dead_letter import FileDeadLetters, KafkaDeadLetters
+from sentinel.ingestion.files import FileSource
+from sentinel.ingestion.kafka import KafkaSource
+from sentinel.ingestion.queue import QueueSource
+from sentinel.ingestion.relay import KafkaRelay
+from sentinel.ingestion.sanitize import Sanitizer
+from sentinel.observability.logs import get
+from sentinel.observability.metrics import Metrics
+from sentinel.pipeline.process import Rules, clean
+from sentinel.pipeline.restore import Checkpoints
+from sentinel.pipeline.run import Pipeline
+from sentinel.storage.checkpoints import DirectoryCheckpoints
+from sentinel.storage.embedded import EmbeddedStore
+
+log = get(__name__)
+
+
+class Daemon:
+    """One running Sentinel. The constructor wires and starts nothing; `start`, `serve`, `stop` follow in this order.
+
+    Raises StartupError from the constructor or `start` when something is missing, with place and cure.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.metrics = Metrics()
+        self.clock = SystemClock()
+        where = state.places(config)
+        state.prepare(where)
+        ingestion, kafka = config.ingestion, config.ingestion.kafka
+        key = state.pseudonym_key(config, where)
+        sanitizer = Sanitizer(ingestion.parsing, ingestion.validation, config.privacy, ingestion.dead_letters, key)
+        self._rules = Rules(ingestion.parsing, ingestion.validation, sanitizer)
+        self.store = EmbeddedStore(config.storage.embedded, where.database)
+        self._dead_letters: Sink[DeadLetter] = (
+            KafkaDeadLetters(kafka) if kafka else FileDeadLetters(where.dead_letters, ingestion.dead_letters.max_bytes)
+        )
+        saved = DirectoryCheckpoints(where.checkpoints) if config.detection.baseline.enable_persistence else None
+        checkpoints = Checkpoints(saved, config.detection, ingestion.dedupe.window_events, self.metrics)
+        self.pipeline = Pipeline(config, self._rules, self.store, self._dead_letters, checkpoints, self.metrics, self.clock)
+        self._kafka = KafkaSource(kafka, self.pipeline, self.clock, self.metrics) if kafka else None
+        self._queue = self._queue_source()
+        self._relay = self._kafka_relay()
+        self.sources = self._all_sources()
+        self._housekeeping = Housekeeping()
+        self.context = self._context()
+        self.server = Server(self.context)
+
+    # ---------------------------------------------------------------------------------------------------------- wiring
+
+    def _queue_source(self) -> QueueSource | None:
+        ingestion = self.config.ingestion
+        if self._kafka or not ingestion.http.enabled or ingestion.files.exit_at_end:
+            return None
+        return QueueSource(self.pipeline, self.clock, ingestion.http.queue_max_bytes)
+
+    def _kafka_relay(self) -> KafkaRelay | None:
+        ingestion = self.config.ingestion
+        if ingestion.kafka is None or not ingestion.http.enabled:
+            return None
+        return KafkaRelay(ingestion.kafka, self._clean, self._dead_letters, self.clock, ingestion.http.queue_max_bytes)
+
+    def _clean(self, delivery: Delivery) -> tuple[CleanBatch, list[DeadLetter], int]:
+        cleaned = clean(delivery, self._rules)
+        return cleaned.batch, cleaned.dead_letters, cleaned.filtered
+
+    def _all_sources(self) -> Sequence[Source]:
+        limit = self.config.ingestion.parsing.max_record_bytes
+        files = [FileSource(path, self.pipeline, self.clock, limit) for path in self.config.ingestion.files.paths]
+        return [source for source in (self._kafka, self._queue, *files) if source is not None]
+
+    def _context(self) -> Context:
+        ingest: Ingest | None = self._queue or self._relay
+        return Context(
+            config=self.config,
+            mode="kafka" if self._kafka else "embedded",
+            query=self.store,
+            counts=self.store.counts,
+            pipeline=self.pipeline,
+            metrics=self.metrics,
+            clock=self.clock,
+            ingest=ingest,
+            faults=self._faults,
+            events_per_s=self._housekeeping.events_per_s,
+            started_ns=self.clock.now_ns(),
+        )
+
+    def _faults(self) -> list[str]:
+        return [f"{partition}: {reason}" for partition, reason in self._kafka.faults.items()] if self._kafka else []
+
+    # ------------------------------------------------------------------------------------------------------ life cycle
+
+    async def start(self) -> None:
+        """Open everything, sources last; ready afterwards. What was opened is closed again when something fails."""
+        try:
+            await self._start()
+        except BaseException:
+            await self.close()
+            raise
+
+    async def _start(self) -> None:
+        await self.server.open()
+        await asyncio.to_thread(compile_kernels)
+        await self.store.open()
+        await self._dead_letters.open()
+        if self._relay is not None:
+            await self._relay.open()
+        for source in self.sources:
+            await source.open()
+        self._housekeeping.start(self.context, self.store)
+        # Events come and go as columns: almost all garbage dies young, and full collections only cost.
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(100_000, 50, 100)
+        self.context.started = True
+        log.info("ready", mode=self.context.mode, address=self.config.api.bind_addr, port=self.server.port)
+
+    async def serve(self) -> None:
+        """Work until the sources end or `stop` is called."""
+        await self.pipeline.run(self.sources)
+
+    def stop(self) -> None:
+        """Read nothing more; `serve` returns once what was read is safe, or the deadline has passed."""
+        self.context.stopping = True
+        self.pipeline.stop()
+
+    async def close(self) -> None:
+        """Close everything in reverse. Twice is harmless."""
+        self.context.stopping = True
+        for source in reversed(self.sources):
+            await source.close()
+        if self._relay is not None:
+            await self._relay.close()
+        await self._housekeeping.stop()
+        await self.server.close()
+        await self._dead_letters.close()
+        await self.store.close()
+        left = self.pipeline.ledger.total()
+        log.info("stopped", stored=left.stored, in_flight=left.in_flight)

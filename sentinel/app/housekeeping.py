@@ -1,0 +1,80 @@
+"""What runs beside the loop: gauges, rates, retention."""
+
+import asyncio
+import contextlib
+from collections import deque
+
+from sentinel.api.context import Context
+from sentinel.core.errors import RetryableError
+from sentinel.observability.logs import get
+from sentinel.storage.embedded import EmbeddedStore
+
+TICK_S = 1.0
+PRUNE_EVERY_S = 60.0
+RATE_TICKS = 10
+
+log = get(__name__)
+
+
+class Housekeeping:
+    """Once a second: refresh gauges; once a minute: delete what retention no longer covers."""
+
+    def __init__(self) -> None:
+        self._stored: deque[tuple[float, int]] = deque(maxlen=RATE_TICKS + 1)
+        self._task: asyncio.Task[None] | None = None
+
+    def events_per_s(self) -> float:
+        """Events stored per second over the last ticks."""
+        if len(self._stored) < 2:
+            return 0.0
+        (first_at, first), (last_at, last) = self._stored[0], self._stored[-1]
+        return (last - first) / max(last_at - first_at, 1e-9)
+
+    def start(self, context: Context, store: EmbeddedStore) -> None:
+        """Begin."""
+        self._task = asyncio.create_task(self._run(context, store), name="housekeeping")
+
+    async def stop(self) -> None:
+        """End. Twice is harmless."""
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+            self._task = None
+
+    async def _run(self, context: Context, store: EmbeddedStore) -> None:
+        clock = context.clock
+        pruned_at = clock.monotonic()
+        while True:
+            due = clock.monotonic() + TICK_S
+            await clock.sleep(TICK_S)
+            context.metrics.event_loop_lag_seconds.set(max(0.0, clock.monotonic() - due))
+            self._refresh(context)
+            if clock.monotonic() - pruned_at >= PRUNE_EVERY_S:
+                pruned_at = clock.monotonic()
+                await self._prune(context, store)
+
+    def _refresh(self, context: Context) -> None:
+        metrics, pipeline = context.metrics, context.pipeline
+        total = pipeline.ledger.total()
+        self._stored.append((context.clock.monotonic(), total.stored))
+        metrics.ready.set(0 if context.reasons() else 1)
+        metrics.ledger_imbalance.set(total.imbalance)
+        metrics.events_in_flight.set(total.in_flight)
+        metrics.queue_bytes.labels("pipeline").set(pipeline.in_flight_bytes)
+        metrics.queue_bytes.labels("http").set(context.ingest.queue_bytes if context.ingest else 0)
+        shards = list(pipeline.shards.values())
+        metrics.baseline_series.set(sum(len(shard.baselines.names) for shard in shards))
+        metrics.baseline_samples.set(sum(shard.baselines.samples_learned for shard in shards))
+        watermark = max((shard.watermark_ns for shard in shards), default=0)
+        if watermark:
+            metrics.watermark_age_seconds.set(max(0.0, (context.clock.now_ns() - watermark) / 1e9))
+
+    @staticmethod
+    async def _prune(context: Context, store: EmbeddedStore) -> None:
+        try:
+            rows = await store.prune(context.clock.now_ns())
+        except RetryableError as error:
+            log.warning("retention could not run, will be tried again", error=str(error))
+            return
+        context.metrics.storage_pruned.inc(rows)

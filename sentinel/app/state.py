@@ -1,0 +1,67 @@
+"""The state directory and the pseudonym key in it."""
+
+import os
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+
+from sentinel.config.schema import Config
+from sentinel.core.errors import StartupError
+
+KEY_BYTES = 32
+MIN_KEY_CHARACTERS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where everything lies."""
+
+    state: Path
+    database: Path
+    checkpoints: Path
+    dead_letters: Path
+    pseudonym_key: Path
+
+
+def places(config: Config) -> Places:
+    """The paths of a configuration, defaults filled in."""
+    state = Path(config.state_dir)
+    return Places(
+        state=state,
+        database=Path(config.storage.embedded.path or state / "sentinel.db"),
+        checkpoints=Path(config.detection.baseline.persistence_path or state / "checkpoints"),
+        dead_letters=Path(config.ingestion.dead_letters.path or state / "dead-letters.jsonl"),
+        pseudonym_key=state / "pseudonym.key",
+    )
+
+
+def prepare(where: Places) -> None:
+    """Make the directories, for the owner only. Raises StartupError when one cannot be written."""
+    for directory in (where.state, where.database.parent, where.checkpoints, where.dead_letters.parent):
+        try:
+            directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        except OSError as error:
+            raise StartupError(f"cannot make {directory}: {error.strerror}. Set state_dir to a directory this user may write.") from error
+        if not os.access(directory, os.W_OK | os.X_OK):
+            raise StartupError(
+                f"{directory} is not writable for user {os.getuid()}. Change its owner, or set state_dir to another directory."
+            )
+
+
+def pseudonym_key(config: Config, where: Places) -> bytes:
+    """The configured key, or the one in the state directory, made on first use.
+
+    Raises StartupError for a key too short to protect anybody.
+    """
+    if config.privacy.pseudonym_key is not None:
+        key = config.privacy.pseudonym_key.reveal()
+        if len(key) < MIN_KEY_CHARACTERS:
+            raise StartupError(
+                f"privacy.pseudonym_key has fewer than {MIN_KEY_CHARACTERS} characters. Make one: openssl rand -hex 32 > FILE"
+            )
+        return key.encode()
+    if not where.pseudonym_key.exists():
+        descriptor = os.open(where.pseudonym_key, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            file.write(secrets.token_hex(KEY_BYTES))
+    return where.pseudonym_key.read_text().strip().encode()

@@ -1,0 +1,69 @@
+"""`sentinel run`: the daemon."""
+
+import os
+from pathlib import Path
+
+import click
+
+from sentinel.cli.problems import show, show_problems
+from sentinel.config.checks import check_run
+from sentinel.config.loader import draft, locate
+from sentinel.config.schema import Config
+from sentinel.core.errors import StartupError
+from sentinel.observability import logs
+
+BAD_CONFIGURATION = 3
+
+
+@click.command()
+@click.option(
+    "--config", "file", type=click.Path(path_type=Path), metavar="FILE", help="Configuration; default: SENTINEL_CONFIG, else built in."
+)
+@click.option(
+    "--input", "inputs", multiple=True, metavar="PATH", help="Read a file of JSON lines, or - for standard input. May be repeated."
+)
+@click.option("--exit-at-end", is_flag=True, help="Drain and exit once every input is read.")
+def run(file: Path | None, inputs: tuple[str, ...], *, exit_at_end: bool) -> int:
+    """Run the daemon until SIGTERM or Ctrl-C, or the end of its inputs.
+
+    A first signal stops reading, finishes what was read and exits 0. A second one exits at once and says what was left.
+    """
+    loaded = draft(locate(file, os.environ), os.environ, read_secrets=True)
+    problems = check_run(loaded)
+    show_problems(problems, err=True)
+    if any(problem.severity == "error" for problem in problems):
+        show("sentinel run refuses this configuration; correct what is named above", err=True)
+        return BAD_CONFIGURATION
+    config = with_inputs(loaded.config, inputs, exit_at_end=exit_at_end)
+    start_logging(config)
+    show(f"sentinel: {loaded.origin}", err=True)
+    keep_kernels(Path(config.state_dir) / "numba")
+    from sentinel.app.serve import serve  # noqa: PLC0415  imports numba, which reads the variable set above
+
+    serve(config)
+    return 0
+
+
+def with_inputs(config: Config, inputs: tuple[str, ...], *, exit_at_end: bool) -> Config:
+    """The configuration with files added from the command line."""
+    files = config.ingestion.files
+    files = files.model_copy(update={"paths": [*files.paths, *inputs], "exit_at_end": files.exit_at_end or exit_at_end})
+    if files.exit_at_end and not files.paths:
+        raise click.UsageError("--exit-at-end needs an --input, or ingestion.files.paths")
+    return config.model_copy(update={"ingestion": config.ingestion.model_copy(update={"files": files})})
+
+
+def start_logging(config: Config) -> None:
+    """Logs to standard error, in the configured form."""
+    logs.configure(config.observability.log_level, as_json=config.observability.log_json)
+
+
+def keep_kernels(directory: Path) -> None:
+    """Let numba keep what it compiled in `directory`, unless NUMBA_CACHE_DIR says otherwise. Must come before numba is imported."""
+    if "NUMBA_CACHE_DIR" in os.environ:
+        return
+    try:
+        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise StartupError(f"cannot make {directory}: {error.strerror}. Set state_dir to a directory this user may write.") from error
+    os.environ["NUMBA_CACHE_DIR"] = str(directory)

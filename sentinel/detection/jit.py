@@ -1,0 +1,47 @@
+"""The one place that knows numba: a typed decorator and the memory move the windows need.
+
+Kernels are module-level functions (a closure never hits numba's cache), release the GIL, and are compiled once per machine into
+NUMBA_CACHE_DIR. With NUMBA_DISABLE_JIT=1 they run as plain Python, which is how their coverage is measured.
+"""
+
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
+
+import numba
+import numpy as np
+import numpy.typing as npt
+from numba.core import cgutils, types
+from numba.extending import intrinsic
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+JIT_DISABLED: bool = bool(numba.config.DISABLE_JIT)  # type: ignore[attr-defined]  # numba makes its settings at run time
+
+
+def kernel(function: F) -> F:
+    """Compile `function` on first call; its types stay those of the plain function."""
+    return cast("F", numba.njit(cache=True, nogil=True, error_model="numpy")(function))
+
+
+def _move_codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:  # noqa: ANN401  numba's own untyped objects
+    """LLVM's memmove on the array's memory: overlapping ranges are allowed."""
+    array = context.make_array(signature.args[0])(context, builder, args[0])
+    target = builder.gep(array.data, [args[1]])
+    origin = builder.gep(array.data, [args[2]])
+    cgutils.raw_memmove(builder, target, origin, args[3], itemsize=8)  # type: ignore[no-untyped-call]  # untyped in numba
+    return context.get_dummy_value()
+
+
+def _move_typed(_context: Any, array: Any, target: Any, origin: Any, count: Any) -> Any:  # noqa: ANN401  numba's own untyped objects
+    """Type of the intrinsic: (array, target, origin, count) -> None. The index arguments are cast to intp."""
+    del target, origin, count
+    return types.void(array, types.intp, types.intp, types.intp), _move_codegen
+
+
+def _move_plain(array: npt.NDArray[np.float64], target: int, origin: int, count: int) -> None:
+    """The same in plain Python."""
+    array[target : target + count] = array[origin : origin + count].copy()
+
+
+move = cast("Callable[[npt.NDArray[np.float64], int, int, int], None]", _move_plain if JIT_DISABLED else intrinsic(_move_typed))
+"""`move(array, target, origin, count)` moves `count` float64 values within a one-dimensional array."""

@@ -1,0 +1,315 @@
+"""The step after which nothing raw is left: an `EventBatch` goes in, a `CleanBatch` comes out.
+
+Most events hold identifiers only, and most batches hold none that needs a second look: one pass of an automaton over all identifiers of a
+batch tells so. Texts are searched only where there are any; metadata and errors likewise.
+"""
+
+import hashlib
+import hmac
+from base64 import b32encode
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import chain
+from operator import attrgetter
+from typing import Any, Final
+
+import msgspec
+import numpy as np
+
+from sentinel.config.schema import DeadLetters, Parsing, Privacy, Validation
+from sentinel.core.batch import CleanBatch, DeadLetter, EventBatch, Flag, Int32, PartitionId, Reject, SeriesKey
+from sentinel.core.metrics import ERROR
+from sentinel.ingestion.metadata import MetadataRules, error_text, short_error
+from sentinel.ingestion.patterns import configured
+from sentinel.ingestion.raw_record import RawRecord
+from sentinel.ingestion.redact import Counts, Redactor, encoded
+from sentinel.ingestion.wire import Extra, WireEvent
+
+MAX_IDENTIFIER_CHARS: Final = 128
+MAX_ERROR_CHARS: Final = 1_000
+MAX_ERRORS: Final = 16
+CACHE_ENTRIES: Final = 65_536
+"""Pseudonyms and names remembered; beyond it the memory starts anew."""
+
+UNNAMED: Final = "__unnamed__"
+"""Takes the place of a name that held nothing printable."""
+
+_LINKS: Final = ("session_id", "request_id", "trace_id", "span_id", "parent_span_id")
+_DIMENSIONS: Final = ("provider", "operation", "environment", "region", "finish_reason", "prompt_version")
+_IDENTIFIERS: Final = attrgetter(*_LINKS, *_DIMENSIONS, "event_id", "prompt_hash", "response_hash")
+_KEPT, _TRACE, _EVENT, _HASHES = len(_LINKS) + len(_DIMENSIONS), 2, 11, 12
+_LINKING: Final = frozenset((*range(len(_LINKS)), _EVENT))
+_NUMBERS: Final = (
+    "cached_tokens", "cache_write_tokens", "reasoning_tokens", "memory_used_bytes", "image_count", "audio_count", "video_count",
+    "audio_seconds", "video_seconds",
+)  # fmt: skip
+_REST: Final = attrgetter(
+    *_NUMBERS,
+    "error",
+    "errors",
+    "prompt_text",
+    "response_text",
+    "prompt_length",
+    "response_length",
+    "prompt_hash",
+    "response_hash",
+    "metadata",
+)
+_NO_IDENTIFIERS: Final = (None,) * _KEPT
+_NO_REST: Final = (None,) * 18
+_TEXTUAL: Final = frozenset((str, type(None)))
+_MAX_LENGTH: Final = 1 << 53
+
+
+def pseudonym(key: bytes, user_id: str) -> str:
+    """The keyed one-way name of a user: `p1_` and 26 characters of base32 of the HMAC-SHA256. A pseudonym stays as it is.
+
+    >>> pseudonym(b"a key of the installation", "alice")
+    'p1_wktmzfpucc5uxc5p5zxvjpydpp'
+    """
+    if is_pseudonym(user_id):
+        return user_id
+    digest = hmac.digest(key, encoded(user_id), "sha256")
+    return "p1_" + b32encode(digest[:20])[:26].decode().lower()
+
+
+def is_pseudonym(text: str) -> bool:
+    """Whether a text has exactly the form of a pseudonym."""
+    return len(text) == 29 and text.startswith("p1_") and not text[3:].strip("abcdefghijklmnopqrstuvwxyz234567")
+
+
+@dataclass(slots=True)
+class _Noticed:
+    """What sanitizing one batch brought to light."""
+
+    counts: Counts = field(default_factory=dict)
+    cleaned: list[int] = field(default_factory=list)
+    truncated: list[int] = field(default_factory=list)
+    trimmed: list[int] = field(default_factory=list)
+
+    def flagged(self, flags: Int32) -> Int32:
+        """The batch's flags with what was noticed."""
+        marked = flags.copy()
+        for events, flag in ((self.cleaned, Flag.CLEANED), (self.truncated, Flag.TEXT_TRUNCATED), (self.trimmed, Flag.METADATA_TRIMMED)):
+            if events:
+                marked[events] |= int(flag)
+        return marked
+
+
+class Sanitizer:
+    """Takes personal data and secrets out of batches and rejects. Built once; its methods are pure but for two bounded caches.
+
+    Args:
+        parsing: `max_text_length`, `sanitize_patterns`; with `enable_sanitization` false no text is kept at all.
+        validation: `enable_pii_detection`: count findings in texts that are not kept, too.
+        privacy: `capture`: whether redacted texts are kept.
+        dead_letters: `max_record_chars`.
+        pseudonym_key: secret of the installation; the same key gives the same pseudonyms and text hashes.
+
+    Raises:
+        ValueError: a configured pattern cannot be used, or the key is empty; the message names the cure.
+    """
+
+    def __init__(self, parsing: Parsing, validation: Validation, privacy: Privacy, dead_letters: DeadLetters, pseudonym_key: bytes) -> None:
+        if not pseudonym_key:
+            raise ValueError("privacy.pseudonym_key is empty; set it or privacy.pseudonym_key_file to a secret of at least 32 bytes")
+        self._keep_text = privacy.capture == "redacted" and parsing.enable_sanitization
+        self._scan_text = validation.enable_pii_detection
+        self._keep_errors = parsing.enable_sanitization
+        self._max_text_chars = parsing.max_text_length
+        self._key = pseudonym_key
+        self._hash_key = hmac.digest(pseudonym_key, b"text hash", "sha256")
+        self._redactor = Redactor(configured(parsing.sanitize_patterns))
+        self._metadata = MetadataRules(self._redactor, self._pseudonym, keep_text=self._keep_text)
+        self._raw = RawRecord(lambda text: self.text(text)[0], dead_letters.max_record_chars)
+        self._pseudonyms: dict[str, str] = {}
+        self._names: dict[SeriesKey, tuple[SeriesKey, Counts]] = {}
+        self._encode = msgspec.json.Encoder().encode
+
+    def text(self, text: str) -> tuple[str, dict[str, int]]:
+        """The redacted text, `[EMAIL]` for an address, and how often each type was found. Linear in the length of the text."""
+        counts: Counts = {}
+        return self._redactor.text(text, counts)[0], counts
+
+    def find(self, text: str) -> list[tuple[int, int, str]]:
+        """What would be redacted in a text, as spans in characters with their types."""
+        return self._redactor.find(text)
+
+    def reject(self, source: PartitionId, received_ns: int, reject: Reject) -> DeadLetter:
+        """The reject without texts, people and secrets, as one printable line of at most `max_record_chars` characters."""
+        return DeadLetter(
+            source=source,
+            offset=reject.offset,
+            sub=reject.sub,
+            index=reject.index,
+            code=reject.code,
+            detail=self.text(reject.detail)[0],
+            received_ns=received_ns,
+            record=self._raw.text(reject.raw),
+            record_bytes=len(reject.raw or b""),
+        )
+
+    def batch(self, batch: EventBatch) -> CleanBatch:
+        """The batch without personal data and secrets; texts only where the configuration keeps them.
+
+        A plain event costs about a microsecond, a text of 1,500 characters about five more.
+        """
+        noticed = _Noticed()
+        names, series = self._series(batch, noticed)
+        rows = self._identifiers(batch.wire, noticed)
+        failed = (batch.metrics[:, ERROR] > 0).tolist()
+        extra = [self._extra(i, event, rows[i], noticed, failed=failed[i]) for i, event in enumerate(batch.wire)]
+        return CleanBatch(
+            source=batch.source,
+            received_ns=batch.received_ns,
+            index=batch.index,
+            offsets=batch.offsets,
+            subs=batch.subs,
+            ts_ns=batch.ts_ns,
+            log_ns=batch.log_ns,
+            names=names,
+            series=series,
+            metrics=batch.metrics,
+            flags=noticed.flagged(batch.flags),
+            dialects=batch.dialects,
+            event_ids=[row[_EVENT] for row in rows],
+            trace_ids=[row[_TRACE] for row in rows],
+            extra=extra,
+            findings=noticed.counts,
+        )
+
+    # ------------------------------------------------------------------------------------------------------------------ names
+
+    def _series(self, batch: EventBatch, noticed: _Noticed) -> tuple[tuple[SeriesKey, ...], Int32]:
+        """Clean names and each event's index into them; names that have become equal are one."""
+        clean = [self._name(name) for name in batch.names]
+        changed = [at for at, name in enumerate(batch.names) if clean[at][0] != name]
+        if not changed:
+            return batch.names, batch.series
+        per_series = np.bincount(batch.series, minlength=len(clean)).tolist()
+        for at in changed:
+            for kind, count in clean[at][1].items():
+                noticed.counts[kind] = noticed.counts.get(kind, 0) + count * per_series[at]
+        noticed.cleaned += np.flatnonzero(np.isin(batch.series, changed)).tolist()
+        names = tuple(dict.fromkeys(name for name, _ in clean))
+        position = {name: at for at, name in enumerate(names)}
+        remap = np.array([position[name] for name, _ in clean], dtype=np.int32)
+        return names, remap[batch.series]
+
+    def _name(self, name: SeriesKey) -> tuple[SeriesKey, Counts]:
+        known = self._names.get(name)
+        if known is None:
+            counts: Counts = {}
+            clean = SeriesKey(*(self._redactor.identifier(part, counts)[:MAX_IDENTIFIER_CHARS].strip() or UNNAMED for part in name))
+            known = (clean, counts)
+            if len(self._names) >= CACHE_ENTRIES:
+                self._names.clear()
+            self._names[name] = known
+        return known
+
+    # ------------------------------------------------------------------------------------------------------------ identifiers
+
+    def _identifiers(self, wire: Sequence[Any], noticed: _Noticed) -> list[tuple[str | None, ...]]:
+        """The identifiers of each event, clean. One look at all of them tells whether each needs its own."""
+        rows = [_IDENTIFIERS(event) for event in wire]
+        flat = list(chain.from_iterable(rows))
+        if _TEXTUAL.issuperset(map(type, flat)):
+            present = list(filter(None, flat))
+            if max(map(len, present), default=0) <= MAX_IDENTIFIER_CHARS and not self._redactor.suspect_identifiers(present):
+                return rows
+        return [self._clean_row(i, row, noticed) for i, row in enumerate(rows)]
+
+    def _clean_row(self, i: int, row: tuple[Any, ...], noticed: _Noticed) -> tuple[str | None, ...]:
+        clean = tuple(None if value is None else self._identifier(at, str(value), noticed.counts) for at, value in enumerate(row))
+        if any(after is not None and after != str(before) for before, after in zip(row, clean, strict=True)):
+            noticed.cleaned.append(i)
+        return clean
+
+    def _identifier(self, at: int, value: str, counts: Counts) -> str:
+        """A clean identifier. One that links events and had to change gets a keyed hash, so that two of them stay two."""
+        clean = self._redactor.identifier(value, counts)
+        if len(clean) > MAX_IDENTIFIER_CHARS:
+            clean = self._redactor.identifier(self._redactor.cut(value, MAX_IDENTIFIER_CHARS), counts)[:MAX_IDENTIFIER_CHARS]
+        if clean == value or at not in _LINKING:
+            return clean
+        return f"{clean[: MAX_IDENTIFIER_CHARS - 17]}~{self._hash(value)[:16]}"
+
+    def _pseudonym(self, user_id: str) -> str:
+        known = self._pseudonyms.get(user_id)
+        if known is None:
+            known = pseudonym(self._key, user_id)
+            if len(self._pseudonyms) >= CACHE_ENTRIES:
+                self._pseudonyms.clear()
+            self._pseudonyms[user_id] = known
+        return known
+
+    def _hash(self, text: str) -> str:
+        return hashlib.blake2b(encoded(text), digest_size=16, key=self._hash_key).hexdigest()
+
+    # ------------------------------------------------------------------------------------------------------------------ extra
+
+    def _extra(self, i: int, event: WireEvent, row: tuple[str | None, ...], noticed: _Noticed, *, failed: bool) -> bytes | None:
+        user_id = event.user_id
+        user = None if user_id is None or user_id == "" else self._pseudonym(user_id if type(user_id) is str else str(user_id))
+        rest = _REST(event)
+        if rest == _NO_REST and not failed:
+            if user is None and row[:_KEPT] == _NO_IDENTIFIERS:
+                return None
+            return self._encode(Extra(user, *row[:_KEPT]))
+        extra = Extra(user, *row[:_KEPT])
+        self._fill(extra, i, event, row, noticed, failed=failed)
+        encoded_extra = self._encode(extra)
+        return None if encoded_extra == b"{}" else encoded_extra
+
+    def _fill(self, extra: Extra, i: int, event: WireEvent, row: tuple[str | None, ...], noticed: _Noticed, *, failed: bool) -> None:
+        """Everything of an event that is rarer than identifiers."""
+        for name in _NUMBERS:
+            setattr(extra, name, getattr(event, name))
+        extra.error = self._error(i, event.error, noticed)
+        if event.errors:
+            errors = [text for text in (self._error(i, error, noticed) for error in event.errors[:MAX_ERRORS]) if text is not None]
+            extra.errors = errors or None
+        if failed and extra.error is None and extra.errors is None and isinstance(event.status, str):
+            extra.error = self._error(i, event.status, noticed)
+        extra.prompt_length, extra.prompt_hash = self._told(event.prompt_text, event.prompt_length, row[_HASHES])
+        extra.response_length, extra.response_hash = self._told(event.response_text, event.response_length, row[_HASHES + 1])
+        if event.prompt_text is not None:
+            extra.prompt_text = self._text(i, event.prompt_text, noticed)
+        if event.response_text is not None:
+            extra.response_text = self._text(i, event.response_text, noticed)
+        if event.metadata:
+            kept, trimmed, cleaned = self._metadata.kept(event.metadata, noticed.counts)
+            extra.metadata = kept or None
+            noticed.trimmed += [i] * trimmed
+            noticed.cleaned += [i] * cleaned
+
+    def _told(self, text: str | None, length: int | None, digest: str | None) -> tuple[int | None, str | None]:
+        """Length in characters and keyed hash of a text. Those the producer gave stay: it saw the text before any redaction."""
+        given = length if length is not None and 0 <= length < _MAX_LENGTH else None
+        if text is None:
+            return given, digest
+        return (len(text), self._hash(text)) if given is None or digest is None else (given, digest)
+
+    def _text(self, i: int, text: str, noticed: _Noticed) -> str | None:
+        if len(text) > self._max_text_chars:
+            noticed.truncated.append(i)
+        if not self._keep_text:
+            if self._scan_text:
+                self._redactor.count(text[: self._max_text_chars], noticed.counts)
+            return None
+        if len(text) > self._max_text_chars:
+            text = self._redactor.cut(text, self._max_text_chars)
+        clean, cleaned = self._redactor.text(text, noticed.counts)
+        noticed.cleaned += [i] * cleaned
+        return clean
+
+    def _error(self, i: int, error: object, noticed: _Noticed) -> str | None:
+        """The text of an error; without sanitizing only a short type."""
+        text = error_text(error) if self._keep_errors else short_error(error)
+        if not text:
+            return None
+        if len(text) > MAX_ERROR_CHARS:
+            text = self._redactor.cut(text, MAX_ERROR_CHARS)
+        clean, cleaned = self._redactor.text(text, noticed.counts)
+        noticed.cleaned += [i] * cleaned
+        return clean if self._keep_errors or clean == text else None

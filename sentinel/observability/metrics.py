@@ -1,0 +1,78 @@
+"""Our own Prometheus metrics. None is labelled with a name that comes from an event."""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.exposition import generate_latest
+from prometheus_client.openmetrics import exposition as openmetrics
+
+from sentinel import __version__
+
+SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+TEXT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+
+class Metrics:
+    """Every metric of the daemon, in one registry of its own, so that two daemons in one test do not meet.
+
+    The attribute is the metric's name without the prefix `sentinel_` and, for counters, without `_total`.
+    """
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.events_received = self._counter("events_received", "Events read from all sources, before decoding has judged them")
+        self.events_processed = self._counter("events_processed", "Events stored")
+        self.ingestion_errors = self._counter("ingestion_errors", "Failures of a source, by type", "type")
+        self.validation_failures = self._counter("validation_failures", "Records that could not be events, by code", "code")
+        self.dead_letters = self._counter("dead_letters", "Records written to the dead letters, by code", "code")
+        self.duplicates = self._counter("duplicates", "Events recognised as repeats by their event id")
+        self.events_filtered = self._counter("events_filtered", "Spans that are no LLM requests")
+        self.events_released = self._counter("events_released", "Events dropped in flight because their partition moved to another replica")
+        self.kafka_messages_consumed = self._counter("kafka_messages_consumed", "Kafka records read")
+        self.kafka_consumption_errors = self._counter("kafka_consumption_errors", "Errors while reading from Kafka")
+        self.kafka_consumer_lag = self._gauge(
+            "kafka_consumer_lag", "Records between our position and the end of the partition", "partition"
+        )
+        self.kafka_offset_gap = self._counter("kafka_offset_gap", "Records that were gone from the topic before they could be read")
+        self.rebalances = self._counter("rebalances", "Assignments and revocations of partitions", "kind")
+        self.anomalies_detected = self._counter("anomalies_detected", "Anomalies, by severity and detector", "severity", "detector")
+        self.detection_latency_seconds = self._histogram("detection_latency_seconds", "Time of the pure middle for one delivery")
+        self.detection_errors = self._counter("detection_errors", "Deliveries the pure middle failed on; each stops the daemon")
+        self.baseline_updates = self._counter("baseline_updates", "Samples learned")
+        self.baseline_samples = self._gauge("baseline_samples", "Samples learned since the state began")
+        self.baseline_series = self._gauge("baseline_series", "Series with a baseline")
+        self.storage_writes = self._counter("storage_writes", "Transactions of the store")
+        self.storage_errors = self._counter("storage_errors", "Failed writes of the store, by kind", "kind")
+        self.storage_write_seconds = self._histogram("storage_write_seconds", "Time of one write of the store")
+        self.storage_pruned = self._counter("storage_pruned_rows", "Rows deleted by retention")
+        self.pii_redactions = self._counter("pii_redactions", "Personal data and secrets found, by type", "type")
+        self.pipeline_stage_seconds = self._histogram("pipeline_stage_seconds", "Time of one delivery in a stage", "stage")
+        self.end_to_end_latency_seconds = self._histogram("end_to_end_latency_seconds", "From receipt of a delivery to its ack")
+        self.backpressure_paused = self._gauge("backpressure_paused", "1 while the sources are paused because the queue is full")
+        self.queue_bytes = self._gauge("queue_bytes", "Bytes waiting, by queue", "queue")
+        self.checkpoint_seconds = self._histogram("checkpoint_seconds", "Time to save the state of one partition")
+        self.checkpoint_bytes = self._gauge("checkpoint_bytes", "Size of the last saved state, largest partition")
+        self.checkpoint_errors = self._counter("checkpoint_errors", "States that could not be saved or loaded, by kind", "kind")
+        self.ledger_imbalance = self._gauge("ledger_imbalance", "Events that are nowhere; anything but 0 is a fault")
+        self.events_in_flight = self._gauge("events_in_flight", "Events read and not yet stored or dead-lettered")
+        self.event_loop_lag_seconds = self._gauge("event_loop_lag_seconds", "How late the event loop runs its timers")
+        self.watermark_age_seconds = self._gauge("watermark_age_seconds", "Age of the newest event time seen")
+        self.api_requests = self._counter("api_requests", "HTTP requests, by route and status", "route", "status")
+        self.api_request_seconds = self._histogram("api_request_seconds", "Time of one HTTP request", "route")
+        self.ready = self._gauge("ready", "1 while the daemon makes progress and may get traffic")
+        self.build_info = self._gauge("build_info", "Always 1; the version is the label", "version")
+        self.build_info.labels(__version__).set(1)
+
+    def expose(self, accept: str) -> tuple[bytes, str]:
+        """All metrics as text, and its content type: OpenMetrics when the Accept header asks for it, else Prometheus."""
+        if "application/openmetrics-text" in accept:
+            text = openmetrics.generate_latest(self.registry)  # type: ignore[no-untyped-call]  # untyped in the library
+            return text, openmetrics.CONTENT_TYPE_LATEST
+        return generate_latest(self.registry), TEXT_TYPE
+
+    def _counter(self, name: str, text: str, *labels: str) -> Counter:
+        return Counter(f"sentinel_{name}", text, labels, registry=self.registry)
+
+    def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
+        return Gauge(f"sentinel_{name}", text, labels, registry=self.registry)
+
+    def _histogram(self, name: str, text: str, *labels: str) -> Histogram:
+        return Histogram(f"sentinel_{name}", text, labels, buckets=SECONDS, registry=self.registry)

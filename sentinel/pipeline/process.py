@@ -1,0 +1,83 @@
+"""The path of one batch through the pure middle, as a list one can read. No clock, no network, no random number."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from sentinel.config.schema import Parsing, Validation
+from sentinel.core.anomaly import AnomalyBatch
+from sentinel.core.batch import CleanBatch, DeadLetter, Delivery, learnable
+from sentinel.detection.judge import judge
+from sentinel.ingestion.decode import decode
+from sentinel.ingestion.sanitize import Sanitizer
+from sentinel.ingestion.validate import validate
+from sentinel.pipeline.shard import Shard
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What the steps go by."""
+
+    parsing: Parsing
+    validation: Validation
+    sanitizer: Sanitizer
+
+
+@dataclass(frozen=True, slots=True)
+class Cleaned:
+    """A delivery decoded, validated and sanitized: nothing raw is left. `received` counts the events as they were decoded."""
+
+    received: int
+    batch: CleanBatch
+    dead_letters: list[DeadLetter]
+    filtered: int
+
+
+@dataclass(frozen=True, slots=True)
+class Processed:
+    """What a delivery became.
+
+    Attributes:
+        received: events the delivery held, counted at decoding; the rest must add up to it.
+        batch: the events to store, repeats left out.
+        anomalies: what the detectors found in them.
+        dead_letters: the unusable, redacted.
+        duplicates, filtered: how many events were repeats, and how many spans were no LLM requests.
+    """
+
+    received: int
+    batch: CleanBatch
+    anomalies: AnomalyBatch
+    dead_letters: list[DeadLetter]
+    duplicates: int
+    filtered: int
+
+
+def clean(delivery: Delivery, rules: Rules) -> Cleaned:
+    """Decode, validate, sanitize. Needs no state."""
+    decoded = decode(delivery, rules.parsing)
+    batch, rejects = decoded.batch, decoded.rejects
+    received = (0 if batch is None else len(batch)) + len(rejects) + decoded.filtered
+    if batch is not None:
+        batch, invalid = validate(batch, rules.validation)
+        rejects = [*rejects, *invalid]
+    dead_letters = [rules.sanitizer.reject(delivery.source, delivery.received_ns, reject) for reject in rejects]
+    empty = CleanBatch.empty(delivery.source, delivery.received_ns)
+    return Cleaned(received, empty if batch is None else rules.sanitizer.batch(batch), dead_letters, decoded.filtered)
+
+
+def score(cleaned: Cleaned, shard: Shard, limits: Validation) -> Processed:
+    """Leave out repeats, judge every event against its baseline just before it, learn it."""
+    fresh = shard.recent.unseen(cleaned.batch.event_ids)
+    batch = cleaned.batch if fresh.all() else cleaned.batch.take(fresh)
+    fired = shard.baselines.score_and_update(batch.names, batch.series, learnable(batch.metrics, batch.flags))
+    anomalies = judge(fired, batch, limits, shard.rules.baseline.window_size)
+    shard.watermark_ns = max(shard.watermark_ns, int(batch.ts_ns.max(initial=0)))
+    return Processed(cleaned.received, batch, anomalies, cleaned.dead_letters, int(np.count_nonzero(~fresh)), cleaned.filtered)
+
+
+def process(delivery: Delivery, shard: Shard, rules: Rules) -> Processed:
+    """The whole middle for one delivery of one partition."""
+    processed = score(clean(delivery, rules), shard, rules.validation)
+    shard.next_offset = delivery.next_offset
+    return processed

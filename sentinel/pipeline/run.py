@@ -1,0 +1,307 @@
+"""The loop: read, process on the worker thread, write dead letters and rows, ack. One reader a source, one deliverer for all."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Final
+
+from sentinel.config.schema import Config
+from sentinel.core.anomaly import DETECTORS, SEVERITIES
+from sentinel.core.batch import DeadLetter, Delivery, PartitionId
+from sentinel.core.ports import Clock, Outcome, Sink, Source, Store, StoreWrite
+from sentinel.observability.logs import get
+from sentinel.observability.metrics import Metrics
+from sentinel.pipeline.ledger import Ledger
+from sentinel.pipeline.process import Processed, Rules, process
+from sentinel.pipeline.progress import Progress
+from sentinel.pipeline.restore import Checkpoints
+from sentinel.pipeline.retry import until_written
+from sentinel.pipeline.shard import Shard
+
+GROUP_EVENTS: Final = 20_000
+"""Most events in one transaction of the store."""
+
+log = get(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """A processed delivery on its way to the sinks; `checkpoint` is the state just after it, when it is time to save."""
+
+    origin: Source
+    delivery: Delivery
+    shard: Shard
+    processed: Processed
+    checkpoint: bytes | None
+
+
+class Pipeline:
+    """Moves deliveries from sources to sinks. It is the `PartitionOwner` its sources report to.
+
+    A constructor starts nothing; `run` returns when every source has ended or `stop` was called, after draining.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        rules: Rules,
+        store: Store,
+        dead_letters: Sink[DeadLetter],
+        checkpoints: Checkpoints,
+        metrics: Metrics,
+        clock: Clock,
+    ) -> None:
+        self.shards: dict[PartitionId, Shard] = {}
+        self.ledger = Ledger()
+        self.progress = Progress(clock, config.pipeline.stall_secs)
+        self.in_flight_bytes = 0
+        self._config = config
+        self._rules = rules
+        self._store = store
+        self._dead_letters = dead_letters
+        self._checkpoints = checkpoints
+        self._metrics = metrics
+        self._clock = clock
+        self._worker = ThreadPoolExecutor(1, "sentinel-worker")
+        self._queue: asyncio.Queue[Work] = asyncio.Queue()
+        self._stopping = asyncio.Event()
+        self.paused = False
+        self._saved_at: dict[PartitionId, float] = {}
+        self._sources: Sequence[Source] = ()
+
+    # ------------------------------------------------------------------------------------------------------ ownership
+
+    async def assigned(self, source: PartitionId, committed: int | None, epoch: int) -> int | None:
+        """Restore the partition's state and say where to start: behind what is stored here and what the group has committed."""
+        position = await self._store.position(source)
+        self.shards[source] = await self._checkpoints.restore(source, epoch, self._store, position)
+        self._saved_at[source] = self._clock.monotonic()
+        known = [offset for offset in (position, committed) if offset is not None]
+        return max(known) if known else None
+
+    async def revoked(self, source: PartitionId) -> None:
+        """Forget the partition; its work in flight is dropped before it is written, its new owner reads it again."""
+        self.shards.pop(source, None)
+        self._saved_at.pop(source, None)
+
+    def stale(self, delivery: Delivery) -> bool:
+        """Whether the delivery belongs to an assignment that has ended."""
+        shard = self.shards.get(delivery.source)
+        return shard is None or shard.epoch != delivery.epoch
+
+    # ------------------------------------------------------------------------------------------------------------ run
+
+    async def run(self, sources: Sequence[Source]) -> None:
+        """Walk deliveries until the sources end or `stop`; then drain within the configured time.
+
+        Raises what a source, a sink or the pure middle raised for good: nothing is acked that is not safe, so a restart goes on from
+        there.
+        """
+        self._sources = sources
+        reading = asyncio.create_task(self._read_all(), name="read")
+        deliverer = asyncio.create_task(self._deliver(), name="deliver")
+        try:
+            await asyncio.wait({reading, deliverer}, return_when=asyncio.FIRST_COMPLETED)
+            self.stop()
+            if deliverer.done():
+                await deliverer
+            await self._drain(reading, deliverer)
+            await reading
+        except ExceptionGroup as failures:
+            raise failures.exceptions[0] from failures
+        finally:
+            for task in (reading, deliverer):
+                task.cancel()
+            await asyncio.gather(reading, deliverer, return_exceptions=True)
+            self._worker.shutdown()
+
+    def stop(self) -> None:
+        """Read nothing more; `run` drains and returns. Twice is harmless."""
+        self._stopping.set()
+
+    async def _drain(self, reading: "asyncio.Task[None]", deliverer: "asyncio.Task[None]") -> None:
+        """Finish what was read, save the state; say what is left when time runs out."""
+        finished = asyncio.create_task(self._finish(reading), name="drain")
+        limit = self._config.pipeline.drain_timeout_secs
+        await asyncio.wait({finished, deliverer}, timeout=limit, return_when=asyncio.FIRST_COMPLETED)
+        if not finished.done():
+            finished.cancel()
+            left = self.ledger.total().in_flight
+            log.error("drain ran out of time; what is left was not acked and will be read again", limit_s=limit, events_left=left)
+            return
+        for source, shard in list(self.shards.items()):
+            blob = await asyncio.get_running_loop().run_in_executor(self._worker, _encode, shard)
+            await asyncio.to_thread(self._checkpoints.save, source, shard.next_offset, blob)
+
+    async def _finish(self, reading: "asyncio.Task[None]") -> None:
+        await asyncio.wait({reading})
+        await self._queue.join()
+
+    # ----------------------------------------------------------------------------------------------------------- read
+
+    async def _read_all(self) -> None:
+        async with asyncio.TaskGroup() as readers:
+            for source in self._sources:
+                readers.create_task(self._read(source), name=f"read {type(source).__name__}")
+
+    async def _read(self, source: Source) -> None:
+        """One source: read, process, queue. Past the limit on bytes in flight every source is paused, and waits inside its `read`."""
+        while (delivery := await self._next(source)) is not None:
+            if self.stale(delivery):
+                continue
+            self.in_flight_bytes += delivery.size_bytes
+            self._queue.put_nowait(await self._process(source, delivery))
+            if self.in_flight_bytes > self._config.pipeline.queue_max_bytes and not self.paused:
+                self._pause(paused=True)
+
+    async def _next(self, source: Source) -> Delivery | None:
+        """The next delivery; None when the source has ended or we are told to stop."""
+        read = asyncio.create_task(source.read())
+        stopping = asyncio.create_task(self._stopping.wait())
+        await asyncio.wait({read, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        if read.done():
+            return read.result()
+        read.cancel()
+        await asyncio.wait({read})
+        return None
+
+    def _pause(self, *, paused: bool) -> None:
+        """Back-pressure: paused sources keep their connections and hand over nothing."""
+        self.paused = paused
+        self._metrics.backpressure_paused.set(int(paused))
+        for source in self._sources:
+            if paused:
+                source.pause()
+            else:
+                source.resume()
+
+    async def _process(self, source: Source, delivery: Delivery) -> Work:
+        shard = self.shards[delivery.source]
+        due = self._checkpoint_due(delivery.source)
+        started = self._clock.monotonic()
+        call = asyncio.get_running_loop().run_in_executor(self._worker, _process, delivery, shard, self._rules, due)
+        try:
+            processed, checkpoint = await call
+        except Exception:
+            self._metrics.detection_errors.inc()
+            log.exception("processing failed", partition=str(delivery.source), offset=int(delivery.offsets[0]))
+            raise
+        elapsed = self._clock.monotonic() - started
+        self._metrics.detection_latency_seconds.observe(elapsed)
+        self._metrics.pipeline_stage_seconds.labels("process").observe(elapsed)
+        self.ledger.received(delivery.source, processed.received)
+        self._metrics.events_received.inc(processed.received)
+        self.progress.started()
+        return Work(source, delivery, shard, processed, checkpoint)
+
+    def _checkpoint_due(self, source: PartitionId) -> bool:
+        if not self._config.detection.baseline.enable_persistence:
+            return False
+        now = self._clock.monotonic()
+        if now - self._saved_at[source] < self._config.detection.baseline.update_interval_secs:
+            return False
+        self._saved_at[source] = now
+        return True
+
+    # -------------------------------------------------------------------------------------------------------- deliver
+
+    async def _deliver(self) -> None:
+        """Make everything processed durable, in order, then ack."""
+        while True:
+            group = await self._next_group()
+            live = [work for work in group if not self.stale(work.delivery)]
+            if live:
+                await self._write(live)
+            for work in group:
+                await self._settle(work, live=work in live)
+                self._queue.task_done()
+
+    async def _next_group(self) -> list[Work]:
+        group = [await self._queue.get()]
+        events = len(group[0].processed.batch)
+        while events < GROUP_EVENTS and not self._queue.empty():
+            group.append(self._queue.get_nowait())
+            events += len(group[-1].processed.batch)
+        return group
+
+    async def _write(self, group: Sequence[Work]) -> None:
+        """Dead letters first: once the store's position has moved, these records are never read again."""
+        started = self._clock.monotonic()
+        letters = [letter for work in group for letter in work.processed.dead_letters]
+        if letters:
+            await until_written(lambda: self._dead_letters.write(letters), "dead letters", self._clock, self._failed("dead letters"))
+        writes = [
+            StoreWrite(work.processed.batch, work.processed.anomalies, work.delivery.source, work.delivery.next_offset) for work in group
+        ]
+        await until_written(lambda: self._store.write(writes), "store", self._clock, self._failed("store"))
+        elapsed = self._clock.monotonic() - started
+        self._metrics.storage_writes.inc()
+        self._metrics.storage_write_seconds.observe(elapsed)
+        self._metrics.pipeline_stage_seconds.labels("write").observe(elapsed)
+
+    def _failed(self, sink: str) -> "Failed":
+        return Failed(self.progress, self._metrics, sink)
+
+    async def _settle(self, work: Work, *, live: bool) -> None:
+        """The delivery's end: account for it, ack it, save the state that goes with it."""
+        processed, delivery = work.processed, work.delivery
+        self.in_flight_bytes -= delivery.size_bytes
+        if self.paused and self.in_flight_bytes <= self._config.pipeline.queue_max_bytes // 2:
+            self._pause(paused=False)
+        self.progress.finished()
+        if not live:
+            self.ledger.released(delivery.source, processed.received)
+            self._metrics.events_released.inc(processed.received)
+            return
+        outcome = Outcome(len(processed.batch), processed.dead_letters, processed.duplicates, processed.filtered)
+        self.ledger.settled(delivery.source, processed.received, outcome)
+        self._count(processed)
+        await work.origin.ack(delivery, outcome)
+        self._metrics.end_to_end_latency_seconds.observe(max(0.0, (self._clock.now_ns() - delivery.received_ns) / 1e9))
+        if work.checkpoint is not None:
+            with self._metrics.checkpoint_seconds.time():
+                await asyncio.to_thread(self._checkpoints.save, delivery.source, delivery.next_offset, work.checkpoint)
+
+    def _count(self, processed: Processed) -> None:
+        metrics = self._metrics
+        metrics.events_processed.inc(len(processed.batch))
+        metrics.duplicates.inc(processed.duplicates)
+        metrics.events_filtered.inc(processed.filtered)
+        for letter in processed.dead_letters:
+            metrics.dead_letters.labels(letter.code.value).inc()
+            metrics.validation_failures.labels(letter.code.value).inc()
+        for kind, count in processed.batch.findings.items():
+            metrics.pii_redactions.labels(kind).inc(count)
+        kinds = Counter(zip(processed.anomalies.severity.tolist(), processed.anomalies.detector.tolist(), strict=True))
+        for (severity, detector), count in kinds.items():
+            metrics.anomalies_detected.labels(SEVERITIES[severity], DETECTORS[detector]).inc(count)
+
+
+class Failed:
+    """Told by the retry loop how a sink is doing: counts failures and holds the reason for readiness."""
+
+    def __init__(self, progress: Progress, metrics: Metrics, sink: str) -> None:
+        self._progress = progress
+        self._metrics = metrics
+        self._sink = sink
+
+    def __call__(self, reason: str | None) -> None:
+        """Note a failure, or with None that it is over."""
+        self._progress.held(self._sink, reason)
+        if reason is not None:
+            self._metrics.storage_errors.labels(self._sink.replace(" ", "_")).inc()
+
+
+def _process(delivery: Delivery, shard: Shard, rules: Rules, checkpoint: bool) -> tuple[Processed, bytes | None]:
+    """On the worker thread: the pure middle under the shard's lock."""
+    with shard.lock:
+        processed = process(delivery, shard, rules)
+        return processed, shard.encode() if checkpoint else None
+
+
+def _encode(shard: Shard) -> bytes:
+    with shard.lock:
+        return shard.encode()

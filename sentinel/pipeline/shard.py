@@ -1,0 +1,100 @@
+"""The state of one partition: its baselines, the event ids it remembers, and where it stands in its log."""
+
+from collections.abc import Iterable, Sequence
+from threading import Lock
+
+import numpy as np
+
+from sentinel.config.schema import Detection
+from sentinel.core.batch import Bool, PartitionId, learnable
+from sentinel.core.errors import SnapshotError
+from sentinel.core.ports import StoredMetrics
+from sentinel.detection import snapshot
+from sentinel.detection.baselines import Baselines
+
+
+class RecentIds:
+    """The last event ids of a partition, against repeats. Bounded; the oldest are forgotten.
+
+    Args:
+        size: ids remembered; 0 remembers none.
+
+    >>> recent = RecentIds(2)
+    >>> recent.unseen(["a", None, "a", "b", "c", "a"]).tolist()
+    [True, True, False, True, True, True]
+    """
+
+    __slots__ = ("_ids", "_size")
+
+    def __init__(self, size: int, ids: Iterable[str] = ()) -> None:
+        self._size = size
+        self._ids: dict[str, None] = dict.fromkeys(ids)
+
+    def unseen(self, ids: Sequence[str | None]) -> Bool:
+        """bool[n]: true for the first sight of an id and for events without one. Remembers them."""
+        fresh = np.ones(len(ids), np.bool_)
+        if not self._size:
+            return fresh
+        known, limit = self._ids, self._size
+        for i, event_id in enumerate(ids):
+            if event_id is None:
+                continue
+            if event_id in known:
+                fresh[i] = False
+                continue
+            known[event_id] = None
+            if len(known) > limit:
+                del known[next(iter(known))]
+        return fresh
+
+    def export(self) -> list[str]:
+        """The remembered ids, oldest first."""
+        return list(self._ids)
+
+
+class Shard:
+    """One partition's state. Whoever touches it holds `lock`: the worker for a batch, the API for a copy.
+
+    Attributes:
+        source: the log.
+        epoch: assignment epoch; work of another epoch does not belong here.
+        next_offset: the first offset that is not in the state.
+        watermark_ns: running maximum of event time in arrival order; 0 before the first event.
+    """
+
+    __slots__ = ("baselines", "epoch", "lock", "next_offset", "recent", "rules", "source", "watermark_ns")
+
+    def __init__(self, source: PartitionId, epoch: int, rules: Detection, dedupe_events: int) -> None:
+        self.source = source
+        self.epoch = epoch
+        self.rules = rules
+        self.next_offset = 0
+        self.watermark_ns = 0
+        self.baselines = Baselines(rules)
+        self.recent = RecentIds(dedupe_events)
+        self.lock = Lock()
+
+    def encode(self) -> bytes:
+        """The state as a checkpoint blob."""
+        return snapshot.encode(self.baselines, self.source, self.next_offset, self.watermark_ns, self.recent.export())
+
+    def load(self, blob: bytes, dedupe_events: int, position: int) -> None:
+        """Replace the state with a checkpoint's.
+
+        Raises SnapshotError and changes nothing when the blob is not good, or is ahead of the store's position: a store that has lost
+        rows makes the checkpoint wrong too.
+        """
+        baselines, header = snapshot.decode(blob, self.rules, self.source)
+        if header.next_offset > position:
+            raise SnapshotError(f"the checkpoint stands at offset {header.next_offset}, ahead of the store at {position}")
+        self.baselines = baselines
+        self.next_offset = header.next_offset
+        self.watermark_ns = header.watermark_ns
+        self.recent = RecentIds(dedupe_events, header.recent_ids[-dedupe_events:] if dedupe_events else ())
+
+    def relearn(self, rows: StoredMetrics) -> None:
+        """Learn events that were stored after the checkpoint; their verdicts are already stored."""
+        self.recent.unseen(rows.event_ids)
+        self.baselines.score_and_update(rows.names, rows.series, learnable(rows.metrics, rows.flags))
+        self.watermark_ns = max(self.watermark_ns, int(rows.ts_ns.max(initial=0)))
+        self.next_offset = int(rows.offsets[-1]) + 1

@@ -1,0 +1,338 @@
+"""The writing side of the embedded store. Every method runs on the store's one writer thread.
+
+What the writer remembers (log positions, series numbers, rows that wait for the rollups) is only ever a copy of the file. After any
+failure it forgets all of it and reads it anew, so that memory cannot contradict what was committed.
+"""
+
+import os
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import repeat
+from pathlib import Path
+from typing import Any, Final, Literal, NamedTuple
+
+import numpy as np
+
+from sentinel.core.anomaly import AnomalyBatch
+from sentinel.core.batch import Bool, CleanBatch, Float64, Int64, PartitionId, SeriesKey
+from sentinel.core.errors import PermanentError
+from sentinel.core.metrics import METRIC_NAMES
+from sentinel.core.ports import StoreWrite
+from sentinel.storage import database, rollup, rollup_rows, schema
+from sentinel.storage.rollup import MINUTE_NS
+
+Table = Literal["events", "anomalies", "rollups"]
+
+FOLD_ROWS: Final = 50_000
+"""Rows that may wait for the rollups; a write beyond them folds first."""
+SERIES_REMEMBERED: Final = 50_000
+"""Series whose numbers are kept in memory."""
+
+_INSERT_EVENTS: Final = schema.insert_events()
+_INSERT_ANOMALIES: Final = schema.insert_anomalies()
+_UNFOLDED: Final = (
+    f"SELECT off, sub, ts_ns, series, {', '.join(METRIC_NAMES)} FROM events "  # noqa: S608  names of our own columns
+    "WHERE part = ? AND off >= ? AND (off, sub) > (?, ?) ORDER BY off, sub LIMIT ?"
+)
+_DELETE_EVENTS: Final = (
+    "DELETE FROM events WHERE (part, off, sub) IN (SELECT part, off, sub FROM events WHERE ts_ns < ? ORDER BY ts_ns LIMIT ?)"
+)
+_DELETE_ANOMALIES: Final = "DELETE FROM anomalies WHERE rowid IN (SELECT rowid FROM anomalies WHERE ts_ns < ? ORDER BY ts_ns LIMIT ?)"
+_DELETE_ROLLUPS: Final = "DELETE FROM rollups WHERE rowid IN (SELECT rowid FROM rollups WHERE minute < ? ORDER BY minute LIMIT ?)"
+_OLDER: Final = """
+    SELECT EXISTS (SELECT 1 FROM events WHERE ts_ns < :ns) OR EXISTS (SELECT 1 FROM anomalies WHERE ts_ns < :ns)
+        OR EXISTS (SELECT 1 FROM rollups WHERE minute < :minute)
+"""
+
+
+@dataclass(slots=True)
+class _Log:
+    """One log: its number in the tables and the offset after its last stored one."""
+
+    part: int
+    position: int
+
+
+class _Waiting(NamedTuple):
+    """Committed rows that are not in the rollups yet: int64[n], int64[n], float64[n, m]."""
+
+    ts_ns: Int64
+    series: Int64
+    metrics: Float64
+
+
+class Writer:
+    """The one connection that writes.
+
+    Args:
+        path: the database file.
+        synchronous: `normal` or `full`.
+    """
+
+    def __init__(self, path: Path, synchronous: str) -> None:
+        self.path = path
+        self.synchronous = synchronous
+        self.waiting_rows = 0
+        self._connection: sqlite3.Connection | None = None
+        self._lock: int | None = None
+        self._logs: dict[PartitionId, _Log] = {}
+        self._series: dict[SeriesKey, int] = {}
+        self._waiting: list[_Waiting] = []
+        self._forgotten = True
+
+    def open(self) -> None:
+        """Lock and open the file, bring its tables and rollups up to date. Raises StartupError with place and cure."""
+        with database.open_errors(self.path):
+            self._lock = database.lock(self.path)
+            try:
+                self._connection = database.connect_writer(self.path, self.synchronous)
+                self.fold()
+            except BaseException:
+                self._disconnect()
+                raise
+
+    def write(self, writes: Sequence[StoreWrite]) -> None:
+        """Store rows, anomalies and positions in one transaction.
+
+        Raises:
+            RetryableError: nothing was stored; the same write may succeed later.
+            PermanentError: nothing was stored; these rows contradict themselves or what is stored.
+        """
+        with self._transaction() as connection:
+            for write in writes:
+                if self.waiting_rows >= FOLD_ROWS:
+                    self._fold(connection)
+                self._write(connection, write)
+
+    def fold(self) -> None:
+        """Put all committed rows into the rollups. Raises RetryableError."""
+        with self._transaction() as connection:
+            self._fold(connection)
+
+    def delete_older(self, table: Table, cutoff_ns: int, limit: int) -> int:
+        """Delete up to `limit` rows from before a time; their number. Raises RetryableError."""
+        with self._transaction() as connection:
+            # What is deleted must be in the rollups first: it could not be caught up any more.
+            self._fold(connection)
+            if table == "rollups":
+                return connection.execute(_DELETE_ROLLUPS, (cutoff_ns // MINUTE_NS, limit)).rowcount
+            delete = _DELETE_EVENTS if table == "events" else _DELETE_ANOMALIES
+            deleted = connection.execute(delete, (cutoff_ns, limit)).rowcount
+            events, anomalies = (deleted, 0) if table == "events" else (0, deleted)
+            connection.execute("UPDATE totals SET events = events - ?, anomalies = anomalies - ?", (events, anomalies))
+        return deleted
+
+    def forget_series(self, cutoff_ns: int) -> int:
+        """Delete series that have no row newer than a time; their number. Raises RetryableError.
+
+        Rows from before that time that arrived since the last deletion keep every series for now.
+        """
+        with self._transaction() as connection:
+            self._fold(connection)
+            (older,) = connection.execute(_OLDER, {"ns": cutoff_ns, "minute": cutoff_ns // MINUTE_NS}).fetchone()
+            if older:
+                return 0
+            deleted = connection.execute("DELETE FROM series WHERE last_ns < ?", (cutoff_ns - MINUTE_NS,)).rowcount
+            if deleted:
+                self._series.clear()
+        return deleted
+
+    def give_back(self, pages: int) -> bool:
+        """Return up to `pages` free pages to the file system while more than a quarter of the file is free; whether there are more.
+
+        Fewer free pages stay: the next writes use them.
+        """
+        connection = self._open_connection()
+        with database.write_errors(self.path):
+            (free,) = connection.execute("PRAGMA freelist_count").fetchone()
+            (all_pages,) = connection.execute("PRAGMA page_count").fetchone()
+            surplus = free - all_pages // 4
+            if surplus <= 0:
+                return False
+            connection.execute(f"PRAGMA incremental_vacuum({min(pages, surplus)})").fetchall()
+        return bool(surplus > pages)
+
+    def close(self) -> None:
+        """Finish the rollups, merge the log into the file, disconnect, give the lock back. Twice is harmless.
+
+        Raises RetryableError when the rollups could not be finished; all else is done, and the next open finishes them.
+        """
+        if self._connection is None:
+            return
+        try:
+            self.fold()
+        finally:
+            self._disconnect()
+
+    def _disconnect(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+        self._forget()
+
+    def _open_connection(self) -> sqlite3.Connection:
+        if self._connection is None:
+            raise RuntimeError(f"the store {self.path} is not open")
+        return self._connection
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        """All or nothing, with what the writer remembers in step with the file."""
+        connection = self._open_connection()
+        with database.write_errors(self.path):
+            try:
+                connection.execute("BEGIN IMMEDIATE")
+                if self._forgotten:
+                    self._catch_up(connection)
+                yield connection
+                connection.execute("COMMIT")
+            except BaseException:
+                self._forget()
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+                raise
+
+    def _forget(self) -> None:
+        """Trust nothing in memory any more."""
+        self._logs.clear()
+        self._series.clear()
+        self._waiting.clear()
+        self.waiting_rows = 0
+        self._forgotten = True
+
+    def _catch_up(self, connection: sqlite3.Connection) -> None:
+        """Fold the rows between each log's rollup position and its position, then remember from here on."""
+        behind = connection.execute("SELECT part, rollup_position FROM logs WHERE rollup_position < position").fetchall()
+        for part, rollup_position in behind:
+            off, sub = rollup_position, -1
+            while rows := connection.execute(_UNFOLDED, (part, rollup_position, off, sub, FOLD_ROWS)).fetchall():
+                columns = np.array([row[2:4] for row in rows], dtype=np.int64)
+                metrics = np.array([row[4:] for row in rows], dtype=np.float64)
+                self._fold_rows(connection, _Waiting(columns[:, 0], columns[:, 1], metrics))
+                off, sub = rows[-1][:2]
+        connection.execute("UPDATE logs SET rollup_position = position WHERE rollup_position < position")
+        self._forgotten = False
+
+    def _fold(self, connection: sqlite3.Connection) -> None:
+        """Put the waiting rows into the rollups and say so in the same transaction."""
+        if self._waiting:
+            self._fold_rows(connection, _Waiting(*(np.concatenate(column) for column in zip(*self._waiting, strict=True))))
+            connection.execute("UPDATE logs SET rollup_position = position WHERE rollup_position < position")
+            self._waiting.clear()
+            self.waiting_rows = 0
+
+    def _fold_rows(self, connection: sqlite3.Connection, rows: _Waiting) -> None:
+        """Merge rows into the stored rollups and note when each series was last seen."""
+        rollup_rows.merge_into(connection, rollup.fold(rows.ts_ns // MINUTE_NS, rows.series, rows.metrics))
+        series, group, counts = np.unique(rows.series, return_inverse=True, return_counts=True)
+        newest = np.full(len(series), np.iinfo(np.int64).min)
+        np.maximum.at(newest, group, rows.ts_ns)
+        connection.executemany(
+            "UPDATE series SET last_ns = max(ifnull(last_ns, ?1), ?1), events = events + ?2 WHERE id = ?3",
+            zip(newest.tolist(), counts.tolist(), series.tolist(), strict=True),
+        )
+
+    def _write(self, connection: sqlite3.Connection, write: StoreWrite) -> None:
+        """One log's rows, anomalies and position; what lies below the stored position is there already."""
+        batch = write.batch
+        if len(batch) and int(batch.offsets.max()) >= write.next_offset:
+            raise PermanentError(
+                f"a write of {write.source} holds offset {batch.offsets.max()}, beyond its next offset {write.next_offset}"
+            )
+        log = self._log(connection, write.source)
+        fresh = batch.offsets >= log.position
+        if fresh.any():
+            self._insert(connection, write, log.part, fresh)
+        if write.next_offset > log.position:
+            connection.execute("UPDATE logs SET position = ? WHERE part = ?", (write.next_offset, log.part))
+            log.position = write.next_offset
+
+    def _insert(self, connection: sqlite3.Connection, write: StoreWrite, part: int, fresh: Bool) -> None:
+        """Store the fresh events and their anomalies, and let the events wait for the rollups."""
+        kept = write.batch if fresh.all() else write.batch.take(fresh)
+        series = self._series_numbers(connection, kept)
+        connection.executemany(_INSERT_EVENTS, _event_rows(kept, series, part))
+        anomalies = 0
+        if len(write.anomalies):
+            chosen = np.flatnonzero(fresh[write.anomalies.event])
+            event = (np.cumsum(fresh) - 1)[write.anomalies.event[chosen]]
+            rows = _anomaly_rows(write.anomalies, chosen, kept, event, series, part)
+            anomalies = connection.executemany(_INSERT_ANOMALIES, rows).rowcount
+        connection.execute("UPDATE totals SET events = events + ?, anomalies = anomalies + ?", (len(kept), anomalies))
+        self._waiting.append(_Waiting(kept.ts_ns, series, kept.metrics))
+        self.waiting_rows += len(kept)
+
+    def _log(self, connection: sqlite3.Connection, source: PartitionId) -> _Log:
+        """The log's number and position; a new one starts at 0."""
+        log = self._logs.get(source)
+        if log is None:
+            connection.execute(
+                "INSERT INTO logs (cluster, topic, partition, position, rollup_position) VALUES (?, ?, ?, 0, 0) ON CONFLICT DO NOTHING",
+                source,
+            )
+            log = _Log(
+                *connection.execute("SELECT part, position FROM logs WHERE cluster = ? AND topic = ? AND partition = ?", source).fetchone()
+            )
+            self._logs[source] = log
+        return log
+
+    def _series_numbers(self, connection: sqlite3.Connection, batch: CleanBatch) -> Int64:
+        """int64[n], the stored number of each event's series. Names that no event uses are not stored."""
+        used, position = np.unique(batch.series, return_inverse=True)
+        numbers = np.fromiter((self._series_number(connection, batch.names[i]) for i in used.tolist()), dtype=np.int64, count=len(used))
+        return numbers[position]
+
+    def _series_number(self, connection: sqlite3.Connection, name: SeriesKey) -> int:
+        number = self._series.get(name)
+        if number is None:
+            connection.execute("INSERT INTO series (tenant, service, model) VALUES (?, ?, ?) ON CONFLICT DO NOTHING", name)
+            (number,) = connection.execute("SELECT id FROM series WHERE tenant = ? AND service = ? AND model = ?", name).fetchone()
+            if len(self._series) >= SERIES_REMEMBERED:
+                del self._series[next(iter(self._series))]
+            self._series[name] = number
+        return int(number)
+
+
+def _event_rows(batch: CleanBatch, series: Int64, part: int) -> Iterator[tuple[Any, ...]]:
+    """Rows for EVENT_COLUMNS. SQLite itself makes NULL of NaN and integers of integral counts."""
+    return zip(
+        repeat(part),
+        batch.offsets.tolist(),
+        batch.subs.tolist(),
+        batch.ts_ns.tolist(),
+        series.tolist(),
+        *np.ascontiguousarray(batch.metrics.T).tolist(),
+        batch.flags.tolist(),
+        batch.dialects.tolist(),
+        batch.event_ids,
+        batch.trace_ids,
+        batch.extra,
+        strict=False,  # part repeats for ever
+    )
+
+
+def _anomaly_rows(
+    found: AnomalyBatch, chosen: Int64, batch: CleanBatch, event: Int64, series: Int64, part: int
+) -> Iterator[tuple[Any, ...]]:
+    """Rows for ANOMALY_COLUMNS: the anomalies numbered `chosen`, found in the events numbered `event` of the batch."""
+    at = event.tolist()
+    kinds = (found.metric, found.detector, found.severity)
+    numbers = (found.value, found.score, found.expected, found.lower, found.upper, found.mean, found.sd, found.samples)
+    return zip(
+        [found.ids[i] for i in chosen.tolist()],
+        batch.ts_ns[event].tolist(),
+        series[event].tolist(),
+        *(column[chosen].tolist() for column in (*kinds, *numbers)),
+        repeat(found.window),
+        repeat(part),
+        batch.offsets[event].tolist(),
+        batch.subs[event].tolist(),
+        [batch.event_ids[i] for i in at],
+        [batch.trace_ids[i] for i in at],
+        strict=False,  # window and part repeat for ever
+    )

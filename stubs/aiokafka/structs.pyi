@@ -1,0 +1,24 @@
+from typing import NamedTuple
+
+class TopicPartition(NamedTuple):
+    topic: str
+    partition: int
+
+class OffsetAndMetadata(NamedTuple):
+    offset: int
+    metadata: str
+
+class RecordMetadata(NamedTuple):
+    topic: str
+    partition: int
+    offset: int
+    timestamp: int | None
+
+class ConsumerRecord:
+    topic: str
+    partition: int
+    offset: int
+    timestamp: int
+    key: bytes | None
+    value: bytes | None
+    headers: tuple[tuple[str, bytes], ...]

@@ -1,0 +1,33 @@
+"""The parts of google-re2 that are used here, over bytes only."""
+
+from collections.abc import Callable, Iterator
+
+class error(Exception): ...  # noqa: N801, N818  the library's name
+
+class Options:
+    log_errors: bool
+    max_mem: int
+
+class Match:
+    def group(self) -> bytes: ...
+    def span(self, group: int = 0) -> tuple[int, int]: ...
+    def start(self, group: int = 0) -> int: ...
+    def end(self, group: int = 0) -> int: ...
+
+class Pattern:
+    @property
+    def groups(self) -> int: ...
+    def search(self, text: bytes, pos: int | None = None) -> Match | None: ...
+    def match(self, text: bytes, pos: int | None = None) -> Match | None: ...
+    def finditer(self, text: bytes, pos: int | None = None) -> Iterator[Match]: ...
+    def sub(self, repl: Callable[[Match], bytes], text: bytes) -> bytes: ...
+
+class Set:
+    @classmethod
+    def SearchSet(cls, options: Options | None = None) -> Set: ...  # noqa: N802  the library's name
+    def Add(self, pattern: str) -> int: ...  # noqa: N802  the library's name
+    def Compile(self) -> None: ...  # noqa: N802  the library's name
+    def Match(self, text: bytes) -> list[int] | None: ...  # noqa: N802  the library's name
+
+def compile(pattern: str, options: Options | None = None) -> Pattern: ...  # noqa: A001  the library's name
+def escape(pattern: str) -> str: ...

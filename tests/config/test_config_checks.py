@@ -1,0 +1,196 @@
+"""What is valid and still refused: every rule, its severity to `validate` and to `run`, and its place."""
+
+from pathlib import Path
+
+import pytest
+
+from sentinel.config.addresses import is_loopback, parse_address
+from sentinel.config.checks import check, check_run
+from sentinel.config.document import REFUSALS
+from sentinel.config.loader import load
+from sentinel.config.problems import Problem
+
+SEED = Path(__file__).parent / "seed_example.yaml"
+KEY = "privacy: {pseudonym_key: 0123456789abcdef}\n"
+
+
+def judged(tmp_path: Path, text: str) -> tuple[dict[str, Problem], dict[str, Problem]]:
+    """Problems by code as `validate` and as `run` see them."""
+    path = tmp_path / "sentinel.yaml"
+    path.write_text(text, encoding="utf-8")
+    loaded = load(path, {}, read_secrets=False)
+    return {problem.code: problem for problem in check(loaded)}, {problem.code: problem for problem in check_run(loaded)}
+
+
+def kafka(keys: str, brokers: str = "[localhost:9092]") -> str:
+    """A file with a Kafka section and a key."""
+    return f"{KEY}ingestion:\n  kafka:\n    brokers: {brokers}\n    {keys}\n"
+
+
+def test_defaults_have_no_problems() -> None:
+    """What runs without a file is safe: nothing to say."""
+    assert check_run(load(None, {})) == []
+
+
+REMOTE = "[kafka-0:9092, localhost:9092, '10.0.0.1:9092']"
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "line", "key"),
+    [
+        ("api:\n  bind_addr: 0.0.0.0:8080\n", "public_bind", 2, "api.bind_addr"),
+        ("api:\n  bind_addr: ':8080'\n", "public_bind", 2, "api.bind_addr"),
+        ("api:\n  bind_addr: '[::]:8080'\n", "public_bind", 2, "api.bind_addr"),
+        ("api:\n  bind_addr: example.com:8080\n", "public_bind", 2, "api.bind_addr"),
+        ("storage:\n  influxdb: {}\n", "not_built", 2, "storage.influxdb"),
+        ("storage:\n  cache: {}\n", "not_built", 2, "storage.cache"),
+        ("storage:\n  redis: {enabled: true}\n", "not_built", 2, "storage.redis"),
+        ("alerting:\n  rabbitmq: {}\n", "not_built", 2, "alerting.rabbitmq"),
+        ("alerting:\n  webhook: {enabled: true}\n", "not_built", 2, "alerting.webhook"),
+        ("alerting:\n  deduplication: {}\n", "not_built", 2, "alerting.deduplication"),
+        ("ingestion:\n  http: {enabled: false}\n", "no_source", 1, "ingestion"),
+        (kafka("topic: x", REMOTE), "plaintext_kafka", 4, "ingestion.kafka.brokers"),
+        (kafka("security: {protocol: SASL_PLAINTEXT, username: u, password: p}", REMOTE), "plaintext_kafka", 4, "ingestion.kafka.brokers"),
+        (kafka("security: {protocol: SASL_SSL, username: u}"), "sasl_incomplete", 5, "ingestion.kafka.security.protocol"),
+        (kafka("security: {protocol: SASL_SSL, password: u}"), "sasl_incomplete", 5, "ingestion.kafka.security.protocol"),
+        (kafka("security: {insecure: true}", REMOTE).replace(KEY, "\n"), "no_pseudonym_key", None, "privacy.pseudonym_key_file"),
+        (kafka("topic: x").replace("abcdef", ""), "short_key", 1, "privacy.pseudonym_key"),
+        ("api:\n  timeout_secs: ${T}\n", "unset_variable", 2, "api.timeout_secs"),
+        ("privacy:\n  pseudonym_key_file: /nonexistent/key\n", "no_file", 2, "privacy.pseudonym_key_file"),
+    ],
+)
+def test_run_refuses_what_validate_warns_about(tmp_path: Path, text: str, code: str, line: int | None, key: str) -> None:
+    """Unsafe, unset and not built: a warning to `validate`, an error to `run`, documented, with place and cure, and nothing else."""
+    warned, refused = judged(tmp_path, text)
+    assert list(refused) == [code]
+    assert (warned[code].severity, refused[code].severity) == ("warning", "error")
+    assert (refused[code].line, refused[code].key) == (line, key)
+    assert refused[code].suggestion.endswith(".")
+    assert code in REFUSALS
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "key"),
+    [
+        (kafka("enable_auto_commit: true"), "auto_commit", "ingestion.kafka.enable_auto_commit"),
+        (kafka("dead_letter_topic: llm.telemetry"), "same_topic", "ingestion.kafka.dead_letter_topic"),
+        (kafka("topic: x", "[':9092']"), "bad_address", "ingestion.kafka.brokers[0]"),
+        (kafka("topic: x", "['localhost']"), "bad_address", "ingestion.kafka.brokers[0]"),
+        (kafka("topic: x", "['localhost:0']"), "bad_address", "ingestion.kafka.brokers[0]"),
+        (kafka("security: {cert_file: CERT}"), "half_certificate", "ingestion.kafka.security.cert_file"),
+        ("api:\n  bind_addr: '8080'\n", "bad_address", "api.bind_addr"),
+        ("api:\n  bind_addr: '[::1:80'\n", "bad_address", "api.bind_addr"),
+        ("api:\n  metrics_path: /api/v1/metrics\n", "taken_path", "api.metrics_path"),
+        ("ingestion: {validation: {min_latency_ms: 2, max_latency_ms: 1}}\n", "empty_range", "ingestion.validation.min_latency_ms"),
+        ("detection: {baseline: {min_samples: 20, window_size: 10}}\n", "empty_range", "detection.baseline.min_samples"),
+        ("ingestion: {parsing: {sanitize_patterns: [ok, '(?<=x)y']}}\n", "bad_pattern", "ingestion.parsing.sanitize_patterns[1]"),
+    ],
+)
+def test_contradictions_are_errors_for_everybody(tmp_path: Path, text: str, code: str, key: str) -> None:
+    """What can never work is an error to `validate` too."""
+    certificate = tmp_path / "cert.pem"
+    certificate.touch()
+    validated, refused = judged(tmp_path, text.replace("CERT", str(certificate)))
+    assert list(validated) == list(refused) == [code]
+    assert (validated[code].severity, validated[code].key) == ("error", key)
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "key"),
+    [
+        ("api: {enable_cors: true, cors_origins: ['https://a', '*']}\n", "any_origin", "api.cors_origins[1]"),
+        ("api: {enable_cors: true}\n", "no_origin", "api.enable_cors"),
+        ("api: {max_body_size: 20000000}\n", "queue_below_body", "ingestion.http.queue_max_bytes"),
+        ("privacy: {capture: redacted}\ningestion: {parsing: {enable_sanitization: false}}\n", "nothing_to_capture", "privacy.capture"),
+        (kafka("session_timeout_ms: 60000"), "timeouts", "ingestion.kafka.session_timeout_ms"),
+        (kafka("security: {username: u}"), "sasl_unused", "ingestion.kafka.security.protocol"),
+        (kafka("topic: x").replace(KEY, ""), "generated_pseudonym_key", "privacy.pseudonym_key_file"),
+    ],
+)
+def test_doubtful_choices_are_warnings_for_everybody(tmp_path: Path, text: str, code: str, key: str) -> None:
+    """What works and is probably not meant is told, and does not keep `run` from starting."""
+    validated, refused = judged(tmp_path, text)
+    assert list(validated) == list(refused) == [code]
+    assert (refused[code].severity, refused[code].key) == ("warning", key)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "api: {bind_addr: '127.0.0.2:0'}\n",
+        "api: {bind_addr: '[::1]:8080'}\n",
+        "api: {bind_addr: 'localhost:8080'}\n",
+        "storage: {influxdb: ~, redis: {enabled: false, url: 'redis://redis:6379'}}\n",
+        "alerting: {webhook: {enabled: false, url: 'http://example.com'}, deduplication: {enabled: false}}\n",
+        "ingestion: {http: {enabled: false}, files: {paths: ['-']}}\n",
+        kafka("session_timeout_ms: 300000\n    group_instance_id: a"),
+        kafka("security: {protocol: SSL}", REMOTE),
+        kafka("security: {insecure: true}", REMOTE),
+        kafka("security: {protocol: SASL_SSL, username: u, password: p}", REMOTE),
+    ],
+)
+def test_safe_and_switched_off_is_silent(tmp_path: Path, text: str) -> None:
+    """Loopback, encryption, accepted risks and sections that are off give no problem."""
+    assert judged(tmp_path, text) == ({}, {})
+
+
+@pytest.mark.parametrize("scheme", ["http", "redis", "amqp"])
+def test_plaintext_urls_are_warned_about(tmp_path: Path, scheme: str) -> None:
+    """An unencrypted URL to another machine is told with the scheme to use; one to this machine is not."""
+    text = f"storage: {{redis: {{enabled: true, url: '{scheme}://HOST:1'}}}}\n"
+    assert "plaintext" in judged(tmp_path, text)[0]
+    assert "plaintext" not in judged(tmp_path, text.replace("HOST", "localhost"))[0]
+
+
+def test_an_unset_broker_is_not_taken_for_local(tmp_path: Path) -> None:
+    """A broker that is not known yet needs a shared key, and is no bad address."""
+    _, refused = judged(tmp_path, "ingestion: {kafka: {brokers: ['${BROKER}']}}\n")
+    assert set(refused) == {"unset_variable", "no_pseudonym_key"}
+
+
+def test_the_complete_example_is_valid_and_refused() -> None:
+    """The example with every section loads with warnings only; `run` names each of its reasons with a line."""
+    loaded = load(SEED, {}, read_secrets=False)
+    assert {problem.severity for problem in check(loaded)} == {"warning"}
+    reasons = {(problem.code, problem.key) for problem in check_run(loaded) if problem.severity == "error"}
+    assert reasons == {
+        ("plaintext_kafka", "ingestion.kafka.brokers"),
+        ("no_pseudonym_key", "privacy.pseudonym_key_file"),
+        ("not_built", "storage.influxdb"),
+        ("not_built", "storage.cache"),
+        ("not_built", "storage.redis"),
+        ("not_built", "alerting.rabbitmq"),
+        ("not_built", "alerting.deduplication"),
+        ("unset_variable", "storage.influxdb.token"),
+        ("unset_variable", "storage.redis.password"),
+        ("unset_variable", "alerting.rabbitmq.password"),
+        ("unset_variable", "alerting.webhook.secret"),
+        ("public_bind", "api.bind_addr"),
+    }
+    warnings = {problem.code for problem in check_run(loaded) if problem.severity == "warning"}
+    assert warnings == {"plaintext", "any_origin"}
+
+
+@pytest.mark.parametrize(
+    ("text", "host", "port"),
+    [("a:1", "a", 1), ("[::1]:65535", "::1", 65_535), (":0", "", 0), ("127.0.0.1:8080", "127.0.0.1", 8080)],
+)
+def test_addresses_are_parsed(text: str, host: str, port: int) -> None:
+    """Host, port, IPv6 in brackets, and every interface."""
+    assert parse_address(text) == (host, port)
+
+
+@pytest.mark.parametrize("text", ["", "a", "a:", "a:b", "a:65536", "a:-1", "a:1\n", "::1:80", "[x]:1", "http://a:1", "a:²", "u@h:1"])
+def test_what_is_no_address_is_refused(text: str) -> None:
+    """Anything else is a ValueError."""
+    with pytest.raises(ValueError, match=r".+"):
+        parse_address(text)
+
+
+@pytest.mark.parametrize(
+    ("host", "loopback"),
+    [("127.1.2.3", True), ("::1", True), ("LocalHost", True), ("", False), ("0.0.0.0", False), ("localhost.example.com", False)],  # noqa: S104  the address that must be seen as public
+)
+def test_loopback_is_told_from_the_rest(host: str, loopback: bool) -> None:
+    """Only addresses that cannot leave the machine count."""
+    assert is_loopback(host) is loopback

@@ -1,0 +1,20 @@
+"""The embedded store keeps every promise of the shipped conformance suite."""
+
+from pathlib import Path
+
+import pytest
+
+from sentinel.config.schema import Embedded
+from sentinel.storage.embedded import EmbeddedStore
+from sentinel.testing import store_suite
+
+
+@pytest.mark.parametrize("check", store_suite.CHECKS, ids=lambda check: check.__name__)
+async def test_embedded_store(check: store_suite.Check, tmp_path: Path) -> None:
+    """One promise of a store."""
+    await check(lambda: EmbeddedStore(Embedded(), tmp_path / "sentinel.db"))
+
+
+def test_suite_is_not_empty() -> None:
+    """The suite collects its checks."""
+    assert len(store_suite.CHECKS) > 15
