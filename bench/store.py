@@ -80,9 +80,8 @@ async def cost_of_writing(batch_rows: int, rows: int) -> None:
         wall += time.perf_counter() - wall_before
         size = (await store.counts()).database_bytes
         await store.close()
-    print(
-        f"write, batches of {batch_rows:>5}: {cpu / rows * 1e6:5.2f} us CPU a row, {rows / wall:>9,.0f} rows/s, {size / rows:.0f} bytes a row"
-    )
+    cost = f"{cpu / rows * 1e6:5.2f} us CPU a row, {rows / wall:>9,.0f} rows/s, {size / rows:.0f} bytes a row"
+    print(f"write, batches of {batch_rows:>5}: {cost}")
 
 
 async def timed(name: str, ask: Callable[[], Awaitable[object]]) -> None:
@@ -116,6 +115,9 @@ async def cost_of_reading(rows: int) -> None:
         await timed("anomalies, severity nobody has", lambda: store.anomalies(AnomalyQuery(range=span, severity="info")))
         await timed("one anomaly", lambda: store.anomaly(newest))
         await timed("traffic, all together, by minute", lambda: store.timeseries(SeriesQuery(range=span)))
+        await timed(
+            "traffic, one model, by minute", lambda: store.timeseries(SeriesQuery(range=span, series=SeriesFilter(model="model-1")))
+        )
         await timed("traffic, one series, by minute", lambda: store.timeseries(SeriesQuery(range=span, series=one)))
         await timed("traffic, busiest 50, by minute", lambda: store.timeseries(SeriesQuery(range=span, by_series=True)))
         await timed("counts", store.counts)

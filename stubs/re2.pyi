@@ -1,4 +1,4 @@
-"""The parts of google-re2 that are used here, over bytes only."""
+# The parts of google-re2 that are used here, over bytes only.
 
 from collections.abc import Callable, Iterator
 
@@ -8,13 +8,13 @@ class Options:
     log_errors: bool
     max_mem: int
 
-class Match:
+class Match:  # a type for annotations; the library keeps its own private
     def group(self) -> bytes: ...
     def span(self, group: int = 0) -> tuple[int, int]: ...
     def start(self, group: int = 0) -> int: ...
     def end(self, group: int = 0) -> int: ...
 
-class Pattern:
+class Pattern:  # likewise
     @property
     def groups(self) -> int: ...
     def search(self, text: bytes, pos: int | None = None) -> Match | None: ...

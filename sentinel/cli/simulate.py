@@ -209,7 +209,7 @@ def _target(wanted: Wanted, stop: asyncio.Event) -> "Target":
     from sentinel.testing.targets import HttpTarget, KafkaTarget, StreamTarget  # noqa: PLC0415  heavy
 
     if wanted.place == "-":
-        return StreamTarget(click.get_binary_stream("stdout"))
+        return StreamTarget(sys.stdout.buffer)
     parts = urlsplit(wanted.place)
     if parts.scheme in ("http", "https") and parts.hostname:
         return HttpTarget(wanted.place, stop, wanted.api_key)
@@ -268,8 +268,10 @@ def _progress(limit: int | None) -> Iterator[Callable[[int], None]]:
 
 def _as_text(_: int, sent: "Sent", target: "Target", seconds: float, faults: "list[Fault]") -> str:
     speed = f"sent {sent.events:,} events in {seconds:.2f} s ({sent.events / seconds:,.0f}/s)"
-    told = [f"{fault.kind} on {fault.service}:{fault.model} from {_moment(fault.start_ns)} to {_moment(fault.end_ns)}" for fault in faults]
-    return f"{speed}: {target.accepted:,} accepted, {target.rejected:,} rejected; faults: {'; '.join(told) or 'none'}"
+    told = [
+        f"  {fault.kind} on {fault.service}:{fault.model} from {_moment(fault.start_ns)} to {_moment(fault.end_ns)}" for fault in faults
+    ]
+    return "\n".join([f"{speed}, {target.accepted:,} accepted, {target.rejected:,} rejected; faults: {len(faults)}", *told])
 
 
 def _as_json(seed: int, sent: "Sent", target: "Target", seconds: float, faults: "list[Fault]") -> str:
@@ -300,6 +302,6 @@ def _as_json(seed: int, sent: "Sent", target: "Target", seconds: float, faults: 
 
 
 def _moment(ts_ns: int) -> str:
-    """RFC 3339 in UTC, cut to microseconds."""
+    """RFC 3339 in UTC, to the nanosecond."""
     seconds, rest_ns = divmod(ts_ns, NS)
-    return f"{datetime.fromtimestamp(seconds, tz=UTC):%Y-%m-%dT%H:%M:%S}.{rest_ns // 1_000:06d}Z"
+    return f"{datetime.fromtimestamp(seconds, tz=UTC):%Y-%m-%dT%H:%M:%S}.{rest_ns:09d}Z"

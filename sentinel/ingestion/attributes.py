@@ -94,9 +94,7 @@ _NUMBERED_RANK = 2
 _LAST_RANK = 99
 _PREFIXES = tuple(NUMBERED)
 _PLACES = {
-    name: (field, rank)
-    for field, names in {**TEXTS, **COUNTS, **NUMBERS, **SECONDS, **KINDS}.items()
-    for rank, name in enumerate(names)
+    name: (field, rank) for field, names in {**TEXTS, **COUNTS, **NUMBERS, **SECONDS, **KINDS}.items() for rank, name in enumerate(names)
 }
 
 

@@ -2,13 +2,15 @@
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
+from itertools import compress
 from operator import attrgetter
 from typing import Final, NamedTuple
 
 import numpy as np
 
-from sentinel.core.batch import Bool, Flag, Float64, Int32, Int64, SeriesKey
+from sentinel.core.batch import Bool, EventBatch, Flag, Float64, Int32, Int64, SeriesKey
 from sentinel.core.errors import RejectCode
 from sentinel.core.metrics import COMPLETION_TOKENS, ERROR, LATENCY, METRIC_NAMES, PROMPT_TOKENS, TIME_PER_OUTPUT_TOKEN, TOTAL_TOKENS, TTFT
 from sentinel.ingestion.unusable import Reason
@@ -31,12 +33,12 @@ class Series(NamedTuple):
 
     Attributes:
         names: distinct series in order of first appearance; refused ones are not among them.
-        index: int32[n] into names; meaningless where refused.
+        codes: int32[n], index into names; meaningless where refused.
         refused: by position, why the event has no series.
     """
 
     names: tuple[SeriesKey, ...]
-    index: Int32
+    codes: Int32
     refused: dict[int, Reason]
 
 
@@ -59,32 +61,18 @@ def series(wires: Sequence[WireEvent]) -> Series:
     return Series(tuple(names), number[codes], refused)
 
 
-def renumber(names: tuple[SeriesKey, ...], index: Int32) -> tuple[tuple[SeriesKey, ...], Int32]:
-    """The series that are left when some events are gone, in order of first appearance, and the index into them.
-
-    >>> names, index = renumber((SeriesKey("t", "a", "m"), SeriesKey("t", "b", "m")), np.array([1, 1], np.int32))
-    >>> names, index.tolist()
-    ((SeriesKey(tenant='t', service='b', model='m'),), [0, 0])
-    """
-    used, first = np.unique(index, return_index=True)
-    used = used[np.argsort(first)]
-    number = np.zeros(len(names), np.int32)
-    number[used] = np.arange(len(used))
-    return tuple(names[i] for i in used.tolist()), number[index]
-
-
 def _series_key(tenant: str | None, service: str | None, model: str | None) -> SeriesKey | Reason:
-    clean = []
-    for field, name, longest in (("tenant", tenant, MAX_TENANT), ("service_name", service, MAX_NAME), ("model_name", model, MAX_NAME)):
-        name = (name or "").strip(" ")
-        if not name and field != "tenant":
-            return Reason(RejectCode.MISSING_FIELD, f"{field}: missing or empty")
+    names = (tenant or "").strip(" ") or DEFAULT_TENANT, (service or "").strip(" "), (model or "").strip(" ")
+    if len(names[0]) <= MAX_TENANT and 0 < len(names[1]) <= MAX_NAME and 0 < len(names[2]) <= MAX_NAME and "".join(names).isprintable():
+        return SeriesKey(*names)
+    for field, name, longest in zip(("tenant", "service_name", "model_name"), names, (MAX_TENANT, MAX_NAME, MAX_NAME), strict=True):
+        if not name:
+            return Reason(RejectCode.MISSING_FIELD, f"{field}: empty")
         if len(name) > longest:
             return Reason(RejectCode.OUT_OF_RANGE, f"{field}: longer than {longest} characters")
         if _has_control_character(name):
             return Reason(RejectCode.CONTROL_CHARACTER, f"{field}: holds a control character")
-        clean.append(name or DEFAULT_TENANT)
-    return SeriesKey(*clean)
+    return SeriesKey(*names)
 
 
 def _has_control_character(text: str) -> bool:
@@ -152,7 +140,11 @@ def metrics(wires: Sequence[WireEvent]) -> tuple[Float64, Int32]:
     table = np.empty((n, len(METRIC_NAMES)))
     for index, read in _READ:
         table[:, index] = np.fromiter(map(read, wires), np.float64, n)
-    table[:, ERROR] = np.fromiter([_failed(wire) for wire in wires], np.float64, n)
+    failed = [
+        1.0 if wire.error or wire.errors or wire.success is False or (wire.status is not None and _bad(wire.status)) else 0.0
+        for wire in wires
+    ]
+    table[:, ERROR] = np.fromiter(failed, np.float64, n)
     table += 0.0  # -0.0 becomes 0.0
     flags = np.zeros(n, np.int32)
     # Sums of absurd numbers overflow; `validate` refuses what is not finite.
@@ -168,12 +160,10 @@ def metrics(wires: Sequence[WireEvent]) -> tuple[Float64, Int32]:
     return table, flags
 
 
-def _failed(wire: WireEvent) -> bool:
-    if wire.error or wire.errors or wire.success is False:
-        return True
-    status = wire.status
+def _bad(status: object) -> bool:
+    """Whether a status means failure: a word or an HTTP code from 400 on."""
     if isinstance(status, str):
-        return status.lower() in _FAILED or (status.isascii() and status.isdigit() and len(status) == 3 and status >= "400")
+        return status.lower() in _FAILED or (len(status) == 3 and status.isascii() and status.isdigit() and status >= "400")
     return isinstance(status, int | float) and status >= 400
 
 
@@ -198,3 +188,27 @@ def _event_id(given: str | int) -> str | None:
         return None
     text = str(given).strip(" ")
     return None if not text or len(text) > MAX_EVENT_ID or _has_control_character(text) else text
+
+
+def take(batch: EventBatch, keep: Bool) -> EventBatch | None:
+    """The events where `keep` (bool[n]) is true, with the series that are left numbered by first appearance; None when there is none."""
+    if not keep.any():
+        return None
+    used, first = np.unique(batch.series[keep], return_index=True)
+    used = used[np.argsort(first)]
+    number = np.zeros(len(batch.names), np.int32)
+    number[used] = np.arange(len(used))
+    return replace(
+        batch,
+        index=batch.index[keep],
+        offsets=batch.offsets[keep],
+        subs=batch.subs[keep],
+        ts_ns=batch.ts_ns[keep],
+        log_ns=batch.log_ns[keep],
+        names=tuple(batch.names[code] for code in used.tolist()),
+        series=number[batch.series[keep]],
+        metrics=batch.metrics[keep],
+        flags=batch.flags[keep],
+        dialects=batch.dialects[keep],
+        wire=list(compress(batch.wire, keep.tolist())),
+    )

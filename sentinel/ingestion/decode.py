@@ -3,35 +3,30 @@
 Records are never joined before decoding: three broken ones could read as three whole ones.
 """
 
-from dataclasses import dataclass, field, replace
-from operator import attrgetter
+from dataclasses import dataclass, field
 
 import msgspec
 import numpy as np
 
 from sentinel.config.schema import Parsing
-from sentinel.core.batch import Bool, Delivery, Dialect, EventBatch, Flag, Int64, Reject
+from sentinel.core.batch import Delivery, Dialect, EventBatch, Flag, Reject
 from sentinel.core.errors import RejectCode
-from sentinel.ingestion.columns import clean_event_ids, metrics, renumber, series, times
+from sentinel.ingestion.columns import clean_event_ids, metrics, series, take, times
+from sentinel.ingestion.dialects import canonicalize
 from sentinel.ingestion.otlp import Spans, from_json, from_protobuf
 from sentinel.ingestion.unusable import UNREADABLE, Reason, UnusableError, reason_of
-from sentinel.ingestion.wire import Part, WireEvent
+from sentinel.ingestion.wire import WireEvent
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 PROTOBUF_START = b"\x0a"
 """The first field of an `ExportTraceServiceRequest`; in JSON it is a line feed."""
 
 _read = msgspec.json.Decoder(WireEvent).decode
-_telling = attrgetter(
-    *("service_name", "service", "application", "model_name", "model", "latency_ms", "duration_ms", "inference_time"),
-    *("prompt_tokens", "completion_tokens", "total_tokens", "prompt_text", "response_text", "prompt", "response", "cost_usd"),
-)
-"""Fields that only a record about an LLM request has; a time, a status and metadata are everywhere."""
 
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """What a delivery's records are: events + rejects + filtered spans account for each of them.
+    """What a delivery's records are: events, rejects and filtered spans account for each of them.
 
     Attributes:
         batch: the events in log order; None when there is none.
@@ -49,9 +44,9 @@ class _Found:
     """What was read so far, in log order.
 
     Attributes:
-        wires: the records that may be events; index their positions in the delivery.
-        spans: by position in `wires`, the sub, dialect and flags of events that came out of a span.
-        rejects, filtered: as in `Decoded`.
+        wires: what may be events; index the positions of their records in the delivery.
+        spans: by position in `wires`, sub, dialect and flags of the events that came out of a span.
+        rejects, filtered: as in `Decoded`, rejects in any order.
     """
 
     delivery: Delivery
@@ -61,56 +56,114 @@ class _Found:
     rejects: list[Reject] = field(default_factory=list)
     filtered: int = 0
 
+    def add(self, index: int, wire: WireEvent) -> None:
+        """Take a record that is JSON."""
+        if not wire.resource_spans:
+            self.wires.append(wire)
+            self.index.append(index)
+            return
+        try:
+            spans = from_json(bytes(wire.resource_spans))
+        except UnusableError as error:
+            self.reject(index, 0, error.reason)
+        else:
+            self.expand(index, spans, Dialect.OTLP_JSON)
+
+    def expand(self, index: int, spans: Spans, dialect: Dialect) -> None:
+        """Take the events of a record of many spans; `sub` counts them, usable or not."""
+        self.filtered += spans.filtered
+        for sub, event in enumerate(spans.events):
+            if isinstance(event, Reason):
+                self.reject(index, sub, event)
+            else:
+                self.spans[len(self.wires)] = (sub, dialect, Flag.METADATA_TRIMMED if event.trimmed else 0)
+                self.wires.append(event.wire)
+                self.index.append(index)
+
     def reject(self, index: int, sub: int, reason: Reason) -> None:
-        """Note that one event of record number `index` cannot be."""
+        """Note that one event of a record cannot be."""
         delivery = self.delivery
         offset, timestamp_ns = int(delivery.offsets[index]), int(delivery.timestamps_ns[index])
         self.rejects.append(Reject(index, offset, sub, timestamp_ns, reason.code, reason.detail, delivery.records[index]))
 
 
 def decode(delivery: Delivery, limits: Parsing) -> Decoded:
-    """Decode a delivery's records into columns. The events of a record do not depend on its neighbours.
+    """Decode a delivery's records into columns. What a record becomes does not depend on its neighbours.
 
     Args:
         delivery: records in log order, None = tombstone.
         limits: the largest record.
     """
-    found = _Found(delivery)
+    found, max_bytes = _Found(delivery), limits.max_record_bytes
     for index, raw in enumerate(delivery.records):
-        if raw is None or len(raw) > limits.max_record_bytes:
-            found.reject(index, 0, _unread(raw, limits.max_record_bytes))
-            continue
-        try:
-            wire = _read(raw)
-        except UNREADABLE as error:
-            _reread(found, index, raw, error)
+        if raw is None:
+            found.reject(index, 0, Reason(RejectCode.TOMBSTONE, "the record has no value"))
+        elif len(raw) > max_bytes:
+            found.reject(index, 0, Reason(RejectCode.TOO_LARGE, f"{len(raw)} bytes, more than {max_bytes}"))
         else:
-            if wire.resource_spans:
-                _expand(found, index, from_json, bytes(wire.resource_spans), Dialect.OTLP_JSON)
+            try:
+                wire = _read(raw)
+            except UNREADABLE as error:
+                _reread(found, index, raw, error)
             else:
-                found.wires.append(wire)
-                found.index.append(index)
-    return _columns(found)
-
-
-def _unread(raw: bytes | None, max_bytes: int) -> Reason:
-    if raw is None:
-        return Reason(RejectCode.TOMBSTONE, "the record has no value")
-    return Reason(RejectCode.TOO_LARGE, f"{len(raw)} bytes, more than {max_bytes}")
+                found.add(index, wire)
+    batch = _columns(found) if found.wires else None
+    found.rejects.sort(key=lambda reject: (reject.index, reject.sub))
+    return Decoded(batch, found.rejects, found.filtered)
 
 
 def _reread(found: _Found, index: int, raw: bytes, error: Exception) -> None:
-    """A record that is no JSON object of ours may still be protobuf, or JSON behind a byte order mark."""
-    if raw.startswith(PROTOBUF_START) and _is_protobuf(found, index, raw):
-        return
-    reason = reason_of(error, raw)
-    if raw.startswith(BYTE_ORDER_MARK):
-        try:
-            wire = _read(raw[len(BYTE_ORDER_MARK) :])
-        except UNREADABLE as second:
-            reason = reason_of(second, raw[len(BYTE_ORDER_MARK) :])
-        else:
-            found.wires.append(wire)
-            found.index.append(index)
+    """A record that is no JSON object may still be protobuf, or JSON behind a byte order mark."""
+    try:
+        if raw.startswith(PROTOBUF_START):
+            found.expand(index, from_protobuf(raw), Dialect.OTLP_PROTO)
             return
+        if raw.startswith(BYTE_ORDER_MARK):
+            found.add(index, _read(raw[len(BYTE_ORDER_MARK) :]))
+            return
+        reason = reason_of(error, raw)
+    except UnusableError as other:
+        # A JSON text may begin with a line feed: what is wrong with it as JSON says more than that it is no protobuf.
+        as_json = reason_of(error, raw)
+        reason = as_json if other.reason.code is RejectCode.MALFORMED_JSON != as_json.code else other.reason
+    except UNREADABLE as other:
+        reason = reason_of(other, raw[len(BYTE_ORDER_MARK) :])
     found.reject(index, 0, reason)
+
+
+def _columns(found: _Found) -> EventBatch | None:
+    """The columns of everything that can be an event; the rest is rejected."""
+    delivery, wires, n = found.delivery, found.wires, len(found.wires)
+    index = np.fromiter(found.index, np.int32, n)
+    subs, dialects, flags = np.zeros(n, np.int32), np.zeros(n, np.int8), np.zeros(n, np.int32)
+    for position, (sub, dialect, flag) in found.spans.items():
+        subs[position], dialects[position], flags[position] = sub, dialect, flag
+    unspelled = canonicalize(wires, dialects)
+    log_ns = delivery.timestamps_ns[index]
+    keys, at = series(wires), times(wires, log_ns)
+    flags[clean_event_ids(wires)] |= Flag.CLEANED
+    table, disagreeing = metrics(wires)
+    batch = EventBatch(
+        source=delivery.source,
+        received_ns=delivery.received_ns,
+        index=index,
+        offsets=delivery.offsets[index],
+        subs=subs,
+        ts_ns=at.ts_ns,
+        log_ns=log_ns,
+        names=keys.names,
+        series=keys.codes,
+        metrics=table,
+        flags=flags | at.flags | disagreeing,
+        dialects=dialects,
+        wire=wires,
+    )
+    # The first reason counts: a record without a service is not also one with a bad timestamp.
+    refused = at.refused | keys.refused | unspelled
+    if not refused:
+        return batch
+    keep = np.ones(n, np.bool_)
+    for position, reason in refused.items():
+        keep[position] = False
+        found.reject(found.index[position], int(subs[position]), reason)
+    return take(batch, keep)

@@ -76,7 +76,8 @@ async def ensure_topic(config: Kafka, topic: str) -> None:
         if topic in await admin.list_topics():
             return
         try:
-            await admin.create_topics([NewTopic(topic, num_partitions=1, replication_factor=-1)])
+            # The client takes -1 (the brokers' default) only beside an assignment that is not None.
+            await admin.create_topics([NewTopic(topic, 1, -1, replica_assignments={})])
         except TopicAlreadyExistsError:
             return
         log.info("topic created", topic=topic)

@@ -61,6 +61,7 @@ class MetadataRules:
         self._pseudonym = pseudonym
         self._keep_text = keep_text
         self._keys: dict[str, tuple[str, _Kind, bool]] = {}
+        self._plain: set[str] = set()
         self._kinds = [
             (_Kind.SECRET, re2.compile(_CONFIDENTIAL, options())),
             (_Kind.PERSON, re2.compile(_PERSON, options())),
@@ -76,6 +77,9 @@ class MetadataRules:
         trimmed = cleaned = False
         suspect = self._redactor.suspect([*metadata, *(value for value in metadata.values() if type(value) is str)])
         for key, value in metadata.items():
+            if not suspect and key in self._plain and type(value) is str and len(value) <= MAX_VALUE_CHARS and len(kept) < MAX_KEYS:
+                kept[key] = value  # the common case, in short
+                continue
             if len(kept) >= MAX_KEYS:
                 trimmed = True
                 break
@@ -103,7 +107,10 @@ class MetadataRules:
                 return known
             if len(self._keys) >= CACHE_ENTRIES:
                 self._keys.clear()
+                self._plain.clear()
             self._keys[key] = known
+            if known == (key, _Kind.PLAIN, False):
+                self._plain.add(key)
         return known
 
     def _value(self, kind: _Kind, value: Scalar, counts: Counts, *, suspect: bool) -> tuple[Scalar, bool, bool]:
@@ -116,8 +123,9 @@ class MetadataRules:
             return value if value == WHOLE else self._pseudonym(str(value)), False, False
         if not isinstance(value, str):
             return self._number(value, counts), False, False
-        if kind is _Kind.CONTENT and not self._keep_text:
-            return WHOLE, False, False
+        return (WHOLE, False, False) if kind is _Kind.CONTENT and not self._keep_text else self._string(value, counts, suspect=suspect)
+
+    def _string(self, value: str, counts: Counts, *, suspect: bool) -> tuple[str, bool, bool]:
         cut = len(value) > MAX_VALUE_CHARS
         if cut:
             value = self._redactor.cut(value, MAX_VALUE_CHARS)

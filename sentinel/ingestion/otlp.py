@@ -1,7 +1,7 @@
 """OTLP traces to events: `ExportTraceServiceRequest` in JSON and in protobuf.
 
-Source: OpenTelemetry protocol 1.x, `opentelemetry/proto/trace/v1/trace.proto`; its JSON encoding has hexadecimal ids and 64-bit integers as strings.
-Spans are decoded one by one, so that a bad span spoils no other and a record's memory is bounded by its largest span.
+Source: OpenTelemetry protocol 1.x, `opentelemetry/proto/trace/v1/trace.proto`; its JSON encoding has hexadecimal ids and 64-bit
+integers as strings. Spans are decoded one by one, so that a bad span spoils no other and memory is bounded by the largest span.
 """
 
 import re
@@ -218,17 +218,18 @@ def _json_attributes(pairs: list[_KeyValue] | None) -> dict[str, Value]:
 
 
 def _json_value(value: _AnyValue | None) -> Value:
-    if value is None or value.string_value is not None:
-        return value and value.string_value
-    if value.int_value is not None:
-        return _integer(value.int_value)
-    if value.double_value is not None:
-        return _double(value.double_value)
+    if value is None:
+        return None
     if value.array_value is not None:
         return [_json_value(inner) for inner in value.array_value.values or ()]
     if value.kvlist_value is not None:
         return _json_attributes(value.kvlist_value.values)
-    return value.bytes_value if value.bool_value is None else value.bool_value
+    if value.int_value is not None:
+        return _integer(value.int_value)
+    if value.double_value is not None:
+        return _double(value.double_value)
+    scalars = (value.string_value, value.bool_value, value.bytes_value)
+    return next((scalar for scalar in scalars if scalar is not None), None)
 
 
 def _integer(value: float | str) -> Value:
@@ -258,7 +259,7 @@ def _numbered(number: int, extents: list[Extent]) -> list[tuple[int, int]]:
 @cache
 def _messages() -> "tuple[type[ProtoSpan], type[Resource], type[Exception]]":
     """The generated classes, imported at the first protobuf record: most deployments never see one."""
-    from google.protobuf.message import DecodeError  # noqa: PLC0415
+    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]  # noqa: PLC0415  protobuf ships no types
     from opentelemetry.proto.resource.v1.resource_pb2 import Resource  # noqa: PLC0415
     from opentelemetry.proto.trace.v1.trace_pb2 import Span as ProtoSpan  # noqa: PLC0415
 

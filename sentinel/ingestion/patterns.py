@@ -51,7 +51,7 @@ _GAP_OR_DOT: Final = r"[ .\-\x{a0}\x{2009}\x{202f}\x{2010}-\x{2013}]"
 
 _EMAIL: Final = r"[\pL\pN](?:[\pL\pN._%+'\-]*)(?:@|%40)[\pL\pN](?:[\pL\pN\-]*)(?:\.[\pL\pN\-]+)*\.(?:\pL{2,24}|xn--[a-z0-9\-]{2,50})"
 _CARD: Final = rf"{_EDGE}[1-6]\d{{3}}(?:\d{{8,15}}|{_GAP_OR_DOT}\d{{2,7}}(?:{_GAP_OR_DOT}\d{{2,7}}){{1,3}})\b"
-_IBAN: Final = rf"(?i)\b[A-Z]{{2}}\d{{2}}(?:[A-Z0-9]{{11,30}}|(?:{_GAP}[A-Z0-9]{{4}}){{2,7}}(?:{_GAP}[A-Z0-9]{{1,4}})?)\b"
+_IBAN: Final = rf"\b[A-Z]{{2}}\d{{2}}(?:[A-Z0-9]{{11,30}}|(?:{_GAP}[A-Z0-9]{{4}}){{2,7}}(?:{_GAP}[A-Z0-9]{{1,4}})?)\b"
 _SSN: Final = rf"{_EDGE}\d{{3}}{_GAP_OR_DOT}\d{{2}}{_GAP_OR_DOT}\d{{4}}\b"
 _OCTET: Final = r"(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)"
 _IPV4: Final = rf"{_EDGE}{_OCTET}\.{_OCTET}\.{_OCTET}\.{_OCTET}\b"
@@ -77,15 +77,22 @@ _PHONE_GATE: Final = (
     rf"\+[1-9]\d{{0,2}}.?[(\d]|\(\d{{2,6}}\).?.?\d|{_EDGE}00[1-9]\d|\d\d{_GAP_OR_DOT}\d{{2,4}}{_GAP_OR_DOT}\d{{2,4}}"
     rf"|{_EDGE}0[1-9]\d{{0,4}}[ /\-\x{{a0}}\x{{2010}}-\x{{2013}}]{{0,2}}\d{{2}}|{_EDGE}[2-9]\d{{9}}|{_EDGE}[2-9]\d{{2}}{_GAP}\d{{7}}"
 )
+# A word for a telephone and what may stand between it and the number, or a verb and a few words more ("call me at").
 _PHONE_WORD: Final = (
-    r"(?:phone|telephone|tel|mobile|cell|cellphone|fax|whatsapp|dial|sms"
-    r"|(?:call|text|ring|reach|contact|answer)(?:ed|ing)?(?: [a-z]{1,12}){0,2}(?: at| on)?)"
+    r"(?i)(?:\b(?:phone|telephone|tel|mobile|cell|cellphone|fax|whatsapp|dial|sms)\b\.?[^\d+(.;!?]*(?:n[or]\.)?[^\d+(.;!?]*"
+    r"|\b(?:call|text|ring|reach|contact|answer)(?:ed|ing)?(?: [a-z]+){0,3}[:,]? ?)"
 )
 _LOOSE_NUMBER: Final = r"\+?\(?\d[\d ().\-/\x{a0}\x{2010}-\x{2013}]{5,20}\d"
-_PHONE_IN_CONTEXT: Final = rf"(?i)\b{_PHONE_WORD}\b[^\d+(]{{0,24}}({_LOOSE_NUMBER})\b"
-_PHONE_BEFORE_WORD: Final = rf"(?i)({_LOOSE_NUMBER})[ \-]{{1,2}}\(?(?:office|home|work|mobile|cell|fax|tel|direct)\b"
+_PHONE_IN_CONTEXT: Final = rf"{_PHONE_WORD}({_LOOSE_NUMBER})\b"
+# Gates must not count characters between two finds: each count would be a state of the automaton.
+_PHONE_IN_CONTEXT_GATE: Final = rf"{_PHONE_WORD}[+(]{{0,2}}\d[\d ().\-\x{{a0}}\x{{2010}}-\x{{2013}}]{{5}}"
+_PLACE: Final = r"[ \-]{1,2}\(?(?:office|home|work|mobile|cell|fax|tel|direct)\b"
+_PHONE_BEFORE_WORD: Final = rf"(?i)({_LOOSE_NUMBER}){_PLACE}"
 _CARD_IN_CONTEXT: Final = r"(?i)\b(?:card|cc|visa|mastercard|amex|maestro)\b[^\d\n]{0,30}(\d[\d \-]{10,22}\d)\b"
+_CARD_IN_CONTEXT_GATE: Final = r"(?i)\b(?:card|cc|visa|mastercard|amex|maestro)\b[^\d\n]*\d[\d \-]{10}"
 _SSN_IN_CONTEXT: Final = r"(?i)\b(?:ssn|social security)\b[^\d\n]{0,30}(\d{9})\b"
+
+_SSN_IN_CONTEXT_GATE: Final = r"(?i)\b(?:ssn|social security)\b[^\d\n]*\d{9}"
 
 _URL: Final = r"(?i)\b(?:https?|ftp)://[^\s\"'<>`|\\^{}]+|\bwww\.[a-z0-9\-]{1,63}\.[^\s\"'<>`|\\^{}]+"
 _URL_CREDENTIALS: Final = r"[A-Za-z][A-Za-z0-9+.\-]*://([^\s/?#@\"'<>]{1,256})@"
@@ -158,15 +165,16 @@ BUILT_IN: Final[tuple[Rule, ...]] = (
     Rule("SECRET", _KEY_VALUE_RANDOM + _RANDOM_VALUE, check=checks.random_value),
     Rule("EMAIL", _EMAIL, gate=r"[\pL\pN._%+'\-](?:@|%40)[\pL\pN]"),
     Rule("CREDIT_CARD", _CARD, check=checks.card, text_only=True, look_again=True),
-    Rule("CREDIT_CARD", _CARD_IN_CONTEXT, check=checks.card_in_context, text_only=True, look_again=True),
+    Rule("CREDIT_CARD", _CARD_IN_CONTEXT, gate=_CARD_IN_CONTEXT_GATE, check=checks.card_in_context, text_only=True, look_again=True),
     Rule("IBAN", _IBAN, check=checks.iban, look_again=True),
+    Rule("IBAN", f"(?i){_IBAN}", check=checks.iban, text_only=True, look_again=True),  # small letters, as in hexadecimal ids
     Rule("US_SSN", _SSN, check=checks.ssn, text_only=True, look_again=True),
-    Rule("US_SSN", _SSN_IN_CONTEXT, check=checks.ssn, text_only=True),
+    Rule("US_SSN", _SSN_IN_CONTEXT, gate=_SSN_IN_CONTEXT_GATE, check=checks.ssn, text_only=True),
     Rule("IP_ADDRESS", _IPV4, check=checks.ipv4, text_only=True, look_again=True),
     Rule("IP_ADDRESS", _IPV6, gate=r"[0-9A-Fa-f]::|::[0-9A-Fa-f]|(?:[0-9A-Fa-f]{1,4}:){7}", check=checks.ipv6, text_only=True),
     Rule("PHONE", _PHONE, gate=_PHONE_GATE, check=checks.phone, text_only=True, look_again=True),
-    Rule("PHONE", _PHONE_IN_CONTEXT, check=checks.phone_in_context, text_only=True, look_again=True),
-    Rule("PHONE", _PHONE_BEFORE_WORD, check=checks.phone_in_context, text_only=True, look_again=True),
+    Rule("PHONE", _PHONE_IN_CONTEXT, gate=_PHONE_IN_CONTEXT_GATE, check=checks.phone_in_context, text_only=True, look_again=True),
+    Rule("PHONE", _PHONE_BEFORE_WORD, gate=rf"(?i)\d{_PLACE}", check=checks.phone_in_context, text_only=True, look_again=True),
     Rule("URL", _URL, check=checks.sentence_end, text_only=True),
 )
 

@@ -97,7 +97,7 @@ def _last_token(text: str) -> int:
     return at
 
 
-def _unescaped(match: re2.Match) -> bytes:
+def _unescaped(match: "re2.Match") -> bytes:
     """The character a JSON escape stands for, however often it was escaped: a pattern must see what a reader would."""
     escape = match.group().lstrip(b"\\") or b"\\"
     if len(escape) == 5:

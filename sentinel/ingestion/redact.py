@@ -96,7 +96,7 @@ class Redactor:
         return window[:at]
 
     @staticmethod
-    def _until_clean(finder: Finder, unwanted: re2.Pattern, raw: bytes, hits: list[int] | None, counts: Counts) -> tuple[str, bool]:
+    def _until_clean(finder: Finder, unwanted: "re2.Pattern", raw: bytes, hits: list[int] | None, counts: Counts) -> tuple[str, bool]:
         cleaned = False
         for _ in range(PASSES):
             if hits is None:
@@ -119,12 +119,12 @@ def encoded(text: str) -> bytes:
     return text.encode("utf-8", "replace")
 
 
-def _replaced(unwanted: re2.Pattern, raw: bytes) -> bytes:
+def _replaced(unwanted: "re2.Pattern", raw: bytes) -> bytes:
     """`raw` without its unwanted characters; full-width letters and digits become plain ones."""
     return unwanted.sub(_plain, raw)
 
 
-def _plain(match: re2.Match) -> bytes:
+def _plain(match: "re2.Match") -> bytes:
     code = ord(match.group().decode())
     return bytes((code - 0xFEE0,)) if 0xFF01 <= code <= 0xFF5E else b""
 

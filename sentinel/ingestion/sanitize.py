@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from operator import attrgetter
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import msgspec
 import numpy as np
@@ -31,33 +31,30 @@ MAX_ERRORS: Final = 16
 CACHE_ENTRIES: Final = 65_536
 """Pseudonyms and names remembered; beyond it the memory starts anew."""
 
+GATED_EVENTS: Final = 64
+"""Events whose identifiers are looked at together; so many need a second look when one of them does."""
+
 UNNAMED: Final = "__unnamed__"
 """Takes the place of a name that held nothing printable."""
 
 _LINKS: Final = ("session_id", "request_id", "trace_id", "span_id", "parent_span_id")
 _DIMENSIONS: Final = ("provider", "operation", "environment", "region", "finish_reason", "prompt_version")
-_IDENTIFIERS: Final = attrgetter(*_LINKS, *_DIMENSIONS, "event_id", "prompt_hash", "response_hash")
-_KEPT, _TRACE, _EVENT, _HASHES = len(_LINKS) + len(_DIMENSIONS), 2, 11, 12
+_TRACE, _EVENT = 2, 11
 _LINKING: Final = frozenset((*range(len(_LINKS)), _EVENT))
+_Name = str | None
+_Row = tuple[_Name, _Name, _Name, _Name, _Name, _Name, _Name, _Name, _Name, _Name, _Name, _Name]
 _NUMBERS: Final = (
     "cached_tokens", "cache_write_tokens", "reasoning_tokens", "memory_used_bytes", "image_count", "audio_count", "video_count",
     "audio_seconds", "video_seconds",
 )  # fmt: skip
-_REST: Final = attrgetter(
-    *_NUMBERS,
-    "error",
-    "errors",
-    "prompt_text",
-    "response_text",
-    "prompt_length",
-    "response_length",
-    "prompt_hash",
-    "response_hash",
-    "metadata",
-)
-_NO_IDENTIFIERS: Final = (None,) * _KEPT
-_NO_REST: Final = (None,) * 18
-_TEXTUAL: Final = frozenset((str, type(None)))
+_TEXTS: Final = ("prompt_text", "response_text", "prompt_length", "response_length", "prompt_hash", "response_hash")
+_REST: Final = (*_NUMBERS, *_TEXTS, "error", "errors", "metadata")
+
+
+_PICK_IDENTIFIERS: Final = attrgetter(*_LINKS, *_DIMENSIONS, "event_id")
+_PICK_REST: Final = attrgetter(*_REST)
+_NO_NUMBERS: Final = (None,) * len(_NUMBERS)
+_NO_REST: Final = (None,) * len(_REST)
 _MAX_LENGTH: Final = 1 << 53
 
 
@@ -122,7 +119,7 @@ class Sanitizer:
         self._redactor = Redactor(configured(parsing.sanitize_patterns))
         self._metadata = MetadataRules(self._redactor, self._pseudonym, keep_text=self._keep_text)
         self._raw = RawRecord(lambda text: self.text(text)[0], dead_letters.max_record_chars)
-        self._pseudonyms: dict[str, str] = {}
+        self._pseudonyms: dict[str | int, str] = {}
         self._names: dict[SeriesKey, tuple[SeriesKey, Counts]] = {}
         self._encode = msgspec.json.Encoder().encode
 
@@ -157,8 +154,7 @@ class Sanitizer:
         noticed = _Noticed()
         names, series = self._series(batch, noticed)
         rows = self._identifiers(batch.wire, noticed)
-        failed = (batch.metrics[:, ERROR] > 0).tolist()
-        extra = [self._extra(i, event, rows[i], noticed, failed=failed[i]) for i, event in enumerate(batch.wire)]
+        extra = self._extras(batch, rows, noticed)
         return CleanBatch(
             source=batch.source,
             received_ns=batch.received_ns,
@@ -209,21 +205,29 @@ class Sanitizer:
 
     # ------------------------------------------------------------------------------------------------------------ identifiers
 
-    def _identifiers(self, wire: Sequence[Any], noticed: _Noticed) -> list[tuple[str | None, ...]]:
-        """The identifiers of each event, clean. One look at all of them tells whether each needs its own."""
-        rows = [_IDENTIFIERS(event) for event in wire]
-        flat = list(chain.from_iterable(rows))
-        if _TEXTUAL.issuperset(map(type, flat)):
-            present = list(filter(None, flat))
-            if max(map(len, present), default=0) <= MAX_IDENTIFIER_CHARS and not self._redactor.suspect_identifiers(present):
-                return rows
-        return [self._clean_row(i, row, noticed) for i, row in enumerate(rows)]
+    def _identifiers(self, wire: Sequence[WireEvent], noticed: _Noticed) -> list[_Row]:
+        """The identifiers of each event, clean. One look at those of many events tells whether each needs its own."""
+        rows: list[Any] = list(map(_PICK_IDENTIFIERS, wire))
+        for at in range(0, len(rows), GATED_EVENTS):
+            if self._suspect(rows[at : at + GATED_EVENTS]):
+                rows[at : at + GATED_EVENTS] = [self._clean_row(i, row, noticed) for i, row in enumerate(rows[at : at + GATED_EVENTS], at)]
+        return rows
 
-    def _clean_row(self, i: int, row: tuple[Any, ...], noticed: _Noticed) -> tuple[str | None, ...]:
-        clean = tuple(None if value is None else self._identifier(at, str(value), noticed.counts) for at, value in enumerate(row))
+    def _suspect(self, rows: list[_Row]) -> bool:
+        """Whether an identifier of these events is too long, a number, empty or not clean."""
+        flat = list(chain.from_iterable(rows))
+        present = list(filter(None, flat))
+        try:
+            found = self._redactor.suspect_identifiers(present)
+        except TypeError:  # a number
+            return True
+        return found or max(map(len, present), default=0) > MAX_IDENTIFIER_CHARS or len(present) + flat.count(None) != len(flat)
+
+    def _clean_row(self, i: int, row: _Row, noticed: _Noticed) -> _Row:
+        clean: Any = tuple(None if value is None else self._identifier(at, str(value), noticed.counts) for at, value in enumerate(row))
         if any(after is not None and after != str(before) for before, after in zip(row, clean, strict=True)):
             noticed.cleaned.append(i)
-        return clean
+        return cast("_Row", clean)
 
     def _identifier(self, at: int, value: str, counts: Counts) -> str:
         """A clean identifier. One that links events and had to change gets a keyed hash, so that two of them stay two."""
@@ -234,10 +238,10 @@ class Sanitizer:
             return clean
         return f"{clean[: MAX_IDENTIFIER_CHARS - 17]}~{self._hash(value)[:16]}"
 
-    def _pseudonym(self, user_id: str) -> str:
+    def _pseudonym(self, user_id: str | int) -> str:
         known = self._pseudonyms.get(user_id)
         if known is None:
-            known = pseudonym(self._key, user_id)
+            known = pseudonym(self._key, str(user_id))
             if len(self._pseudonyms) >= CACHE_ENTRIES:
                 self._pseudonyms.clear()
             self._pseudonyms[user_id] = known
@@ -248,31 +252,38 @@ class Sanitizer:
 
     # ------------------------------------------------------------------------------------------------------------------ extra
 
-    def _extra(self, i: int, event: WireEvent, row: tuple[str | None, ...], noticed: _Noticed, *, failed: bool) -> bytes | None:
-        user_id = event.user_id
-        user = None if user_id is None or user_id == "" else self._pseudonym(user_id if type(user_id) is str else str(user_id))
-        rest = _REST(event)
-        if rest == _NO_REST and not failed:
-            if user is None and row[:_KEPT] == _NO_IDENTIFIERS:
-                return None
-            return self._encode(Extra(user, *row[:_KEPT]))
-        extra = Extra(user, *row[:_KEPT])
-        self._fill(extra, i, event, row, noticed, failed=failed)
-        encoded_extra = self._encode(extra)
-        return None if encoded_extra == b"{}" else encoded_extra
+    def _extras(self, batch: EventBatch, rows: list[_Row], noticed: _Noticed) -> list[bytes | None]:
+        """Everything that is kept of each event besides its columns, as JSON; None when there is nothing."""
+        failed = (batch.metrics[:, ERROR] > 0).tolist()
+        extras: list[bytes | None] = []
+        for i, (event, row) in enumerate(zip(batch.wire, rows, strict=True)):
+            user_id = event.user_id
+            extra = Extra(None if user_id is None or user_id == "" else self._pseudonym(user_id), *row[:11])
+            rest = _PICK_REST(event)
+            if rest != _NO_REST or failed[i]:
+                if rest[: len(_NUMBERS)] != _NO_NUMBERS:
+                    for name, number in zip(_NUMBERS, rest, strict=False):
+                        setattr(extra, name, number)
+                self._fill(extra, i, event, noticed, failed=failed[i])
+            encoded_extra = self._encode(extra)
+            extras.append(None if encoded_extra == b"{}" else encoded_extra)
+        return extras
 
-    def _fill(self, extra: Extra, i: int, event: WireEvent, row: tuple[str | None, ...], noticed: _Noticed, *, failed: bool) -> None:
+    def _fill(self, extra: Extra, i: int, event: WireEvent, noticed: _Noticed, *, failed: bool) -> None:
         """Everything of an event that is rarer than identifiers."""
-        for name in _NUMBERS:
-            setattr(extra, name, getattr(event, name))
-        extra.error = self._error(i, event.error, noticed)
+        if event.error is not None:
+            extra.error = self._error(i, event.error, noticed)
         if event.errors:
             errors = [text for text in (self._error(i, error, noticed) for error in event.errors[:MAX_ERRORS]) if text is not None]
             extra.errors = errors or None
         if failed and extra.error is None and extra.errors is None and isinstance(event.status, str):
             extra.error = self._error(i, event.status, noticed)
-        extra.prompt_length, extra.prompt_hash = self._told(event.prompt_text, event.prompt_length, row[_HASHES])
-        extra.response_length, extra.response_hash = self._told(event.response_text, event.response_length, row[_HASHES + 1])
+        extra.prompt_length, extra.prompt_hash = self._told(
+            event.prompt_text, event.prompt_length, self._digest(event.prompt_hash, noticed)
+        )
+        extra.response_length, extra.response_hash = self._told(
+            event.response_text, event.response_length, self._digest(event.response_hash, noticed)
+        )
         if event.prompt_text is not None:
             extra.prompt_text = self._text(i, event.prompt_text, noticed)
         if event.response_text is not None:
@@ -282,6 +293,10 @@ class Sanitizer:
             extra.metadata = kept or None
             noticed.trimmed += [i] * trimmed
             noticed.cleaned += [i] * cleaned
+
+    def _digest(self, digest: str | None, noticed: _Noticed) -> str | None:
+        """A hash the producer gave; it is free text until looked at."""
+        return None if digest is None else self._identifier(_EVENT, digest, noticed.counts)
 
     def _told(self, text: str | None, length: int | None, digest: str | None) -> tuple[int | None, str | None]:
         """Length in characters and keyed hash of a text. Those the producer gave stay: it saw the text before any redaction."""

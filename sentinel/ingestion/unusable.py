@@ -51,18 +51,18 @@ def reason_of(error: Exception, raw: bytes, within: str = "") -> Reason:
         case UnicodeDecodeError():
             return Reason(RejectCode.BAD_UTF8, "a string is not UTF-8")
         case msgspec.ValidationError():
-            return _invalid(str(error), within)
+            return _invalid(str(error), raw, within)
         case _:
             return _malformed(str(error), raw)
 
 
-def _invalid(words: str, within: str) -> Reason:
+def _invalid(words: str, raw: bytes, within: str) -> Reason:
     """Well-formed JSON of the wrong shape. The decoder's path holds names of our own fields only."""
     found = _PATH.search(words)
     path = ".".join(part for part in (within, found[1] if found else "") if part)
     expected = _EXPECTED.match(words)
     if expected and not path:
-        return Reason(RejectCode.NOT_AN_OBJECT, f"expected object, got {_named(expected[2])}")
+        return _not_an_object(_named(expected[2]), raw)
     if expected:
         return Reason(RejectCode.WRONG_TYPE, f"{path}: expected {_named(expected[1])}, got {_named(expected[2])}")
     if "multiple of" in words:
@@ -72,6 +72,15 @@ def _invalid(words: str, within: str) -> Reason:
     if path == "timestamp":
         return Reason(RejectCode.BAD_TIMESTAMP, "timestamp: neither RFC 3339 nor an epoch number")
     return Reason(RejectCode.OUT_OF_RANGE, f"{path}: number negative or too large")
+
+
+def _not_an_object(got: str, raw: bytes) -> Reason:
+    """The decoder gives up at the first byte of the wrong type: only the rest tells whether this is JSON at all."""
+    try:
+        msgspec.json.decode(raw, type=msgspec.Raw)
+    except UNREADABLE as error:
+        return reason_of(error, raw)
+    return Reason(RejectCode.NOT_AN_OBJECT, f"expected object, got {got}")
 
 
 def _named(types: str) -> str:

@@ -1,5 +1,6 @@
 """The state of one partition: its baselines, the event ids it remembers, and where it stands in its log."""
 
+from collections import deque
 from collections.abc import Iterable, Sequence
 from threading import Lock
 
@@ -24,32 +25,36 @@ class RecentIds:
     [True, True, False, True, True, True]
     """
 
-    __slots__ = ("_ids", "_size")
+    __slots__ = ("_known", "_order", "_size")
 
     def __init__(self, size: int, ids: Iterable[str] = ()) -> None:
         self._size = size
-        self._ids: dict[str, None] = dict.fromkeys(ids)
+        self._order = deque(ids)
+        self._known = set(self._order)
 
     def unseen(self, ids: Sequence[str | None]) -> Bool:
         """bool[n]: true for the first sight of an id and for events without one. Remembers them."""
         fresh = np.ones(len(ids), np.bool_)
         if not self._size:
             return fresh
-        known, limit = self._ids, self._size
+        known, order, room = self._known, self._order, self._size - len(self._order)
         for i, event_id in enumerate(ids):
             if event_id is None:
                 continue
             if event_id in known:
                 fresh[i] = False
                 continue
-            known[event_id] = None
-            if len(known) > limit:
-                del known[next(iter(known))]
+            known.add(event_id)
+            order.append(event_id)
+            room -= 1
+            if room < 0:
+                known.discard(order.popleft())
+                room = 0
         return fresh
 
     def export(self) -> list[str]:
         """The remembered ids, oldest first."""
-        return list(self._ids)
+        return list(self._order)
 
 
 class Shard:

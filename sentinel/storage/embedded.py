@@ -158,11 +158,10 @@ class EmbeddedStore:
 
         Raises RetryableError when the rollups could not be finished: no event is lost, the next open finishes them.
         """
-        if self._fold_timer is not None:
-            self._fold_timer.cancel()
-            self._fold_timer = None
+        self._stop_timer()
         if self._fold_task is not None:
             await self._fold_task
+            self._stop_timer()  # a fold that failed meanwhile wants to try again
         await asyncio.to_thread(self._readers.close)
         if self._thread is None:
             return
@@ -190,6 +189,11 @@ class EmbeddedStore:
         """See to it that the rollups follow within the interval."""
         if self._fold_timer is None and self._thread is not None:
             self._fold_timer = asyncio.get_running_loop().call_later(self.section.rollup_interval_secs, self._fold_now)
+
+    def _stop_timer(self) -> None:
+        if self._fold_timer is not None:
+            self._fold_timer.cancel()
+            self._fold_timer = None
 
     def _fold_now(self) -> None:
         self._fold_timer = None

@@ -127,7 +127,8 @@ def _baseline(finding: Finding) -> str:
 
 def _distance(finding: Finding) -> str:
     """How far beyond, in units of the detector and of the baseline."""
-    times = f"{finding.score:,.1f} times the {THRESHOLD_NAMES[finding.detector]}"
+    score = f"{finding.score:,.1f}" if abs(finding.score) < 1e6 else number(finding.score)
+    times = f"{score} times the {THRESHOLD_NAMES[finding.detector]}"
     if finding.detector is DetectorName.CUSUM:
         return f"the sum of deviations is {times}"
     z = z_score(finding)

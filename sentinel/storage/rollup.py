@@ -16,6 +16,9 @@ from sentinel.storage.sketch import LARGEST, Sketches
 
 MINUTE_NS: Final = 60_000_000_000
 
+EVERYTHING: Final = 0
+"""The series number of all series together; real ones are larger."""
+
 SUMS: Final = (
     "requests",
     "errors",
@@ -122,6 +125,12 @@ def regroup(rollups: Rollups, minute: Int64, series: Int64) -> Rollups:
         latency_max=np.fmax.reduceat(rollups.latency_max[by.order], by.starts),
         sketches=tuple(sketch.regroup(sketches, by.group) for sketches in rollups.sketches),
     )
+
+
+def with_everything(rollups: Rollups) -> Rollups:
+    """The rollups plus, for each minute, one of all series together under the series number EVERYTHING."""
+    everything = regroup(rollups, rollups.minute, np.full(len(rollups), EVERYTHING, dtype=np.int64))
+    return merge([everything, rollups])
 
 
 def merge(parts: Sequence[Rollups]) -> Rollups:

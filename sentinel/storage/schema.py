@@ -88,7 +88,7 @@ _FIRST: Final = (
     """
     CREATE TABLE rollups (
         minute INTEGER NOT NULL,           -- minutes since the epoch
-        series INTEGER NOT NULL,
+        series INTEGER NOT NULL,           -- 0 = all series together
         requests INTEGER NOT NULL,
         errors INTEGER NOT NULL,
         prompt_tokens INTEGER NOT NULL,

@@ -151,7 +151,8 @@ class Writer:
             surplus = free - all_pages // 4
             if surplus <= 0:
                 return False
-            connection.execute(f"PRAGMA incremental_vacuum({min(pages, surplus)})").fetchall()
+            # As a script: an ordinary statement of this module would free one page and stop.
+            connection.executescript(f"PRAGMA incremental_vacuum({min(pages, surplus)})")
         return bool(surplus > pages)
 
     def close(self) -> None:
@@ -228,7 +229,8 @@ class Writer:
 
     def _fold_rows(self, connection: sqlite3.Connection, rows: _Waiting) -> None:
         """Merge rows into the stored rollups and note when each series was last seen."""
-        rollup_rows.merge_into(connection, rollup.fold(rows.ts_ns // MINUTE_NS, rows.series, rows.metrics))
+        fresh = rollup.fold(rows.ts_ns // MINUTE_NS, rows.series, rows.metrics)
+        rollup_rows.merge_into(connection, rollup.with_everything(fresh))
         series, group, counts = np.unique(rows.series, return_inverse=True, return_counts=True)
         newest = np.full(len(series), np.iinfo(np.int64).min)
         np.maximum.at(newest, group, rows.ts_ns)

@@ -10,25 +10,21 @@ Each call of the factory gives a closed store over the same, at first empty, pla
 """
 
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any, Final, Protocol
 
 import numpy as np
 
-from sentinel.core.anomaly import DETECTORS, AnomalyBatch, DetectorName
-from sentinel.core.batch import CleanBatch, Flag, PartitionId, SeriesKey
-from sentinel.core.ids import anomaly_id
-from sentinel.core.metrics import COST, ERROR, LATENCY, METRIC_NAMES, METRICS, PROMPT_TOKENS, TTFT
-from sentinel.core.ports import Query, Store, StoredMetrics, StoreWrite
+from sentinel.core.anomaly import DetectorName
+from sentinel.core.batch import Flag, PartitionId, SeriesKey
+from sentinel.core.metrics import COST, ERROR, LATENCY, PROMPT_TOKENS, TTFT
+from sentinel.core.ports import Query, Store, StoredMetrics
 from sentinel.core.query import AnomalyQuery, SeriesFilter, SeriesQuery, TelemetryQuery, TimeRange
+from sentinel.testing.expect import expect, expect_close
+from sentinel.testing.store_events import CHAT, LOG, SEARCH, SECOND_NS, START_NS, anomalies, events, write_of
 
-START_NS: Final = 1_768_473_000_123_000_000
-"""2026-01-15T10:30:00.123Z."""
-SECOND_NS: Final = 1_000_000_000
-LOG: Final = PartitionId("kafka", "llm.telemetry", 0)
-CHAT: Final = SeriesKey("default", "chat-api", "gpt-4")
-SEARCH: Final = SeriesKey("default", "search", "gpt-4o-mini")
 ALL_TIME: Final = TimeRange(0, START_NS + 10**18)
 ANY: Final = SeriesFilter()
 
@@ -41,75 +37,6 @@ StoreFactory = Callable[[], StoreUnderTest]
 Check = Callable[[StoreFactory], Awaitable[None]]
 
 
-def events(
-    count: int,
-    *,
-    source: PartitionId = LOG,
-    first: int = 0,
-    start_ns: int = START_NS,
-    step_ns: int = SECOND_NS,
-    names: tuple[SeriesKey, ...] = (CHAT,),
-) -> CleanBatch:
-    """Plain events at consecutive offsets, the series in turn; event i of the log has latency i + 1 ms."""
-    offsets = np.arange(first, first + count, dtype=np.int64)
-    metrics = np.full((count, len(METRICS)), np.nan)
-    metrics[:, LATENCY] = offsets + 1.0
-    metrics[:, PROMPT_TOKENS] = offsets % 7
-    metrics[:, COST] = (offsets + 1) * 1e-4
-    metrics[:, ERROR] = offsets % 10 == 9
-    return CleanBatch(
-        source=source,
-        received_ns=start_ns,
-        index=np.arange(count, dtype=np.int32),
-        offsets=offsets,
-        subs=np.zeros(count, dtype=np.int32),
-        ts_ns=start_ns + (offsets - first) * step_ns,
-        log_ns=start_ns + (offsets - first) * step_ns,
-        names=names,
-        series=(offsets % len(names)).astype(np.int32),
-        metrics=metrics,
-        flags=np.zeros(count, dtype=np.int32),
-        dialects=np.zeros(count, dtype=np.int8),
-        event_ids=[f"event-{source.partition}-{offset}" for offset in offsets],
-        trace_ids=[None] * count,
-        extra=[None] * count,
-        findings={},
-    )
-
-
-def anomalies(batch: CleanBatch, found: Sequence[tuple[int, int, DetectorName, int]] = ()) -> AnomalyBatch:
-    """Anomalies of a batch: (event, metric, detector, severity) each, with made-up but consistent numbers."""
-    event = np.array([row[0] for row in found], dtype=np.int32)
-    metric = np.array([row[1] for row in found], dtype=np.int8)
-    value = np.array([batch.metrics[row[0], row[1]] for row in found], dtype=np.float64)
-    mean = value / 2
-    return AnomalyBatch(
-        ids=[
-            anomaly_id(batch.source, int(batch.offsets[i]), int(batch.subs[i]), batch.names[batch.series[i]], METRIC_NAMES[m], detector)
-            for i, m, detector, _ in found
-        ],
-        event=event,
-        metric=metric,
-        detector=np.array([DETECTORS.index(row[2]) for row in found], dtype=np.int8),
-        severity=np.array([row[3] for row in found], dtype=np.int8),
-        value=value,
-        score=np.full(len(found), 2.5),
-        expected=mean,
-        lower=np.array([np.nan if row[2] is DetectorName.CUSUM else mean[k] - 1 for k, row in enumerate(found)]),
-        upper=np.array([np.nan if row[2] is DetectorName.CUSUM else mean[k] + 1 for k, row in enumerate(found)]),
-        mean=mean,
-        sd=np.full(len(found), 0.5),
-        samples=np.full(len(found), 250, dtype=np.int32),
-        window=1_000,
-    )
-
-
-def write_of(batch: CleanBatch, found: AnomalyBatch | None = None, next_offset: int | None = None) -> StoreWrite:
-    """The write of a batch, its position right behind the last event."""
-    behind = int(batch.offsets[-1]) + 1 if next_offset is None else next_offset
-    return StoreWrite(batch=batch, anomalies=anomalies(batch) if found is None else found, source=batch.source, next_offset=behind)
-
-
 @asynccontextmanager
 async def opened(make: StoreFactory) -> AsyncIterator[StoreUnderTest]:
     """An open store, closed afterwards."""
@@ -119,18 +46,6 @@ async def opened(make: StoreFactory) -> AsyncIterator[StoreUnderTest]:
         yield store
     finally:
         await store.close()
-
-
-def expect(what: str, actual: object, wanted: object) -> None:
-    """Raise AssertionError with both values when they differ."""
-    if actual != wanted:
-        raise AssertionError(f"{what}: got {actual!r}, wanted {wanted!r}")
-
-
-def expect_close(what: str, actual: float | None, wanted: float, relative: float) -> None:
-    """Raise AssertionError when a number is further than `relative` from the wanted one."""
-    if actual is None or abs(actual - wanted) > relative * abs(wanted):
-        raise AssertionError(f"{what}: got {actual!r}, wanted {wanted!r} within {relative:.2%}")
 
 
 async def stored_events(
@@ -165,7 +80,7 @@ async def check_an_event_is_read_back_with_all_its_fields(make: StoreFactory) ->
     batch = events(1, first=41)
     batch.flags[0] = Flag.TEXT_TRUNCATED
     extra = {"environment": "prod", "metadata.team": "search", "service_name": "forged", "prompt_length": 12}
-    batch = CleanBatch(**{**_fields(batch), "trace_ids": ["trace-1"], "extra": [json.dumps(extra).encode()]})
+    batch = replace(batch, trace_ids=["trace-1"], extra=[json.dumps(extra).encode()])
     async with opened(make) as store:
         await store.write([write_of(batch)])
         (event,) = await stored_events(store)
@@ -192,10 +107,6 @@ async def check_an_event_is_read_back_with_all_its_fields(make: StoreFactory) ->
     for field, value in wanted.items():
         expect(field, event.get(field), value)
     expect_close("cost_usd", event["cost_usd"], 0.0042, 1e-9)
-
-
-def _fields(batch: CleanBatch) -> dict[str, Any]:
-    return {name: getattr(batch, name) for name in CleanBatch.__slots__}
 
 
 async def check_the_position_follows_the_writes(make: StoreFactory) -> None:
@@ -365,7 +276,7 @@ async def _refused(question: Awaitable[object], what: str) -> None:
 async def check_an_anomaly_is_read_back_explained(make: StoreFactory) -> None:
     """An anomaly comes back by id and in lists with its numbers, its event, its type, direction and a sentence."""
     batch = events(10)
-    batch = CleanBatch(**{**_fields(batch), "trace_ids": [f"trace-{i}" for i in range(10)]})
+    batch = replace(batch, trace_ids=[f"trace-{i}" for i in range(10)])
     found = anomalies(batch, [(5, LATENCY, DetectorName.ZSCORE, 1), (9, LATENCY, DetectorName.CUSUM, 2)])
     async with opened(make) as store:
         await store.write([write_of(batch, found)])

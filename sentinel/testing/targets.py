@@ -1,7 +1,9 @@
 """Where simulated records are sent: standard output, the HTTP API or a Kafka topic."""
 
 import asyncio
+import os
 from collections.abc import Iterator
+from errno import errorcode
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, Protocol
 from urllib.parse import urlsplit
 
@@ -131,7 +133,7 @@ class HttpTarget:
         if status in (401, 403):
             raise PermanentError(f"{self._url} answered {status}: it wants an API key that may write events. Give one with --api-key.")
         answer = _json_object(body)
-        accepted, rejected = answer.get("accepted"), answer.get("rejected")
+        accepted, rejected = answer.get("accepted", 0), answer.get("rejected")
         if isinstance(accepted, int) and isinstance(rejected, int):
             self.accepted += accepted
             self.rejected += rejected
@@ -285,6 +287,8 @@ def _json_object(body: bytes) -> dict[str, Any]:
 
 
 def _reason(error: BaseException) -> str:
-    if isinstance(error, aiohttp.ClientConnectorError):
-        error = error.os_error
-    return getattr(error, "strerror", None) or str(error) or type(error).__name__
+    """Why a connection failed, in the system's words where it has some."""
+    cause = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
+    if isinstance(cause, OSError) and cause.errno is not None and cause.errno in errorcode:
+        return os.strerror(cause.errno)
+    return str(cause) or type(cause).__name__

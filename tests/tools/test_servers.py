@@ -158,11 +158,13 @@ def test_a_server_that_ended_by_itself_can_be_started_again(tmp_path: Path, fifo
     os.mkfifo(tmp_path / "go")
     for _ in range(2):
         server.start((tmp_path / "ready").exists)
+        pid = server.pid
         with fifo.open() as held:
             (tmp_path / "go").write_text("end\n")
             assert held.read() == ""
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+        assert not server.running
     server.stop()
-    assert not server.running
 
 
 def test_a_server_that_is_never_ready_is_ended(tmp_path: Path) -> None:

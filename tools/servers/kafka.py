@@ -13,9 +13,8 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from aiokafka import AIOKafkaConsumer, TopicPartition  # type: ignore[import-untyped]  # aiokafka ships no types
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic  # type: ignore[import-untyped]  # the same
-from aiokafka.errors import for_code  # type: ignore[import-untyped]  # the same
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from tools.servers.install import run_to_end
 from tools.servers.java import find_jars, find_java, install_jars
@@ -167,9 +166,13 @@ class Broker:
             await admin.close()
         for _, code, message in reply.topic_errors:
             if code:
-                raise ServerError(f"Apache Kafka refused to create the topic {name!r}: {message or for_code(code).__name__}")
-        async with AIOKafkaConsumer(bootstrap_servers=self.bootstrap) as consumer:
+                raise ServerError(f"Apache Kafka refused to create the topic {name!r}: {message or f'error code {code}'}")
+        consumer = AIOKafkaConsumer(bootstrap_servers=self.bootstrap)
+        await consumer.start()
+        try:
             await consumer.end_offsets([TopicPartition(name, partition) for partition in range(count)])
+        finally:
+            await consumer.stop()
 
     def _format(self) -> None:
         """Write the settings and an empty metadata log."""

@@ -130,9 +130,14 @@ export function severityBadge(severity) {
   return html("span", { class: `badge ${SEVERITIES.includes(severity) ? severity : "info"}` }, severitySign(severity), printable(severity));
 }
 
-/** @param {any} anomaly @param {(value: number|null) => string} format */
+/**
+ * The expected band in words. No metric is ever below zero, so a lower end there says nothing.
+ * @param {any} anomaly
+ * @param {(value: number|null) => string} format
+ */
 export function expectedBand(anomaly, format) {
-  const { lower, upper, expected } = anomaly;
+  const { upper, expected } = anomaly;
+  const lower = anomaly.lower > 0 ? anomaly.lower : null;
   if (Number.isFinite(lower) && Number.isFinite(upper)) return `${format(lower)} to ${format(upper)}`;
   if (Number.isFinite(upper)) return `up to ${format(upper)}`;
   if (Number.isFinite(lower)) return `from ${format(lower)}`;

@@ -56,7 +56,7 @@ export function typeWords(schema) {
   if (schema.enum) parts.push(`one of ${schema.enum.join(", ")}`);
   const low = schema.minimum ?? schema.exclusiveMinimum;
   const high = schema.maximum ?? schema.exclusiveMaximum;
-  if (low !== undefined && high !== undefined) parts.push(`${low} to ${high}`);
+  if (low !== undefined && high !== undefined) parts.push(`${schema.minimum === undefined ? "above " : ""}${low} to ${high}`);
   else if (low !== undefined) parts.push(schema.minimum === undefined ? `above ${low}` : `at least ${low}`);
   else if (high !== undefined) parts.push(`at most ${high}`);
   if (schema.multipleOf) parts.push(`a multiple of ${schema.multipleOf}`);

@@ -107,8 +107,7 @@ export function iso(ms) {
  */
 export function metricFormat(metric) {
   if (metric.endsWith("_ms")) return milliseconds;
-  if (metric.endsWith("_usd")) return usd;
-  return metric.endsWith("_tokens") ? compact : number;
+  return metric.endsWith("_usd") ? usd : number;
 }
 
 /** @param {string} metric */

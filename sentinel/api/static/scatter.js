@@ -12,6 +12,9 @@ import { linear, logarithmic, time } from "./scales.js";
 
 const HEIGHT = 330;
 const MARGIN = { top: 14, right: 16, bottom: 26, left: 62 };
+/** From this width on the names of the band stand beside the plot, not in it. */
+const WIDE_PX = 600;
+const LABELS_PX = 92;
 const REACH_PX = 24;
 /** Severity is told by shape as well as by colour. */
 const SHAPES = { critical: "M0-8L8 0L0 8L-8 0Z", warning: "M0-7.5L7.5 6L-7.5 6Z", info: "M-5.5 0A5.5 5.5 0 1 0 5.5 0A5.5 5.5 0 1 0-5.5 0Z" };
@@ -57,7 +60,8 @@ export class ScatterPlot {
   draw() {
     const width = this.element.clientWidth;
     if (!this.view || width < 120) return;
-    this.box = { left: MARGIN.left, right: width - MARGIN.right, top: MARGIN.top, bottom: HEIGHT - MARGIN.bottom };
+    this.beside = width >= WIDE_PX;
+    this.box = { left: MARGIN.left, right: width - (this.beside ? LABELS_PX : MARGIN.right), top: MARGIN.top, bottom: HEIGHT - MARGIN.bottom };
     this.scale(width);
     setAttributes(this.canvas, { width, viewBox: `0 0 ${width} ${HEIGHT}`, role: "group", "aria-label": this.summary() });
     const format = metricFormat(this.view.metric);
@@ -111,10 +115,10 @@ export class ScatterPlot {
     let last = -Infinity;
     for (const [name, value] of [["upper", baseline.upper], ["median", baseline.median], ["lower", baseline.lower]]) {
       if (!Number.isFinite(value) || (name === "lower" && value <= this.y.low)) continue;
-      const y = Math.max(this.box.top + 10, this.place(value) - 4);
+      const y = Math.max(this.box.top + 10, this.place(value) + (this.beside ? 4 : -4));
       if (y - last < 13) continue;
       last = y;
-      labels.push(svg("text", { class: "band-label", x: this.box.right - 4, y }, `${name} ${format(value)}`));
+      labels.push(svg("text", { class: `band-label${this.beside ? " beside" : ""}`, x: this.box.right + (this.beside ? 6 : -4), y }, `${name} ${format(value)}`));
     }
     return labels;
   }
@@ -129,7 +133,8 @@ export class ScatterPlot {
 
   /** @param {(value: number) => string} format */
   drawMarks(format) {
-    const shown = this.view.marks.filter((mark) => mark.at >= this.x.low && mark.at <= this.x.high);
+    const above = (mark) => (mark.anomaly.id === this.view.chosen ? Infinity : Object.keys(SHAPES).indexOf(known(mark.anomaly.severity)) * -1);
+    const shown = this.view.marks.filter((mark) => mark.at >= this.x.low && mark.at <= this.x.high).sort((one, other) => above(one) - above(other));
     reconcile(this.marks, shown, {
       key: (mark) => mark.anomaly.id,
       make: (mark) => this.makeMark(mark),

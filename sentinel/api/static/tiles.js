@@ -26,7 +26,7 @@ const STATUS_TILES = [
   ["Queue", queueTile],
   ["Behind the source", lagTile],
   ["Series watched", (status) => ({ value: compact(status.series), note: `${compact(status.windows)} windows` })],
-  ["Memory", (status) => ({ value: bytes(status.rss_bytes), note: `store ${bytes(status.store?.bytes)}` })],
+  ["Memory", (status) => ({ value: bytes(status.rss_bytes), note: `store ${bytes(status.store?.bytes ?? status.store?.database_bytes)}` })],
 ];
 /** @type {Map<string, any>} the elements of each tile */
 const tiles = new Map();
@@ -44,7 +44,7 @@ export function showTiles({ status, ledger, points, stepS, recent, stale }) {
     rates.splice(0, rates.length - SPARK_POINTS);
   }
   show("Events per second", status ? eventsTile(status) : UNREAD, rates);
-  show("Anomalies, last hour", anomaliesTile(recent));
+  show("Anomalies", recent ? anomaliesTile(recent, status) : UNREAD);
   show("Latency p95", latencyTile(points, stepS));
   show("Error rate", errorTile(points, stepS));
   show("Cost, last hour", costTile(points, stepS));
@@ -57,15 +57,16 @@ function eventsTile(status) {
   return { value: number(status.events_per_s), note: `${compact(status.events_received)} received` };
 }
 
-/** @param {any} recent @returns {Tile} */
-function anomaliesTile(recent) {
-  if (!recent) return UNREAD;
+/** @param {any} recent @param {any} status @returns {Tile} */
+function anomaliesTile(recent, status) {
   const severities = { critical: 0, warning: 0, info: 0 };
   for (const anomaly of recent.anomalies) if (Object.hasOwn(severities, anomaly.severity)) severities[anomaly.severity] += 1;
   const many = recent.anomalies.length >= recent.limit;
+  const spanS = (Date.now() - Date.parse(recent.anomalies.at(-1)?.timestamp)) / 1000;
+  const inAll = status?.store?.anomalies > 0 ? `, ${compact(status.store.anomalies)} stored` : "";
   return {
-    value: `${number(recent.anomalies.length)}${many ? "+" : ""}`,
-    note: many ? "at least; by severity:" : "",
+    value: number(recent.anomalies.length),
+    note: (many ? `the newest, in ${duration(spanS)}` : "last hour") + inAll,
     severities,
     state: severities.critical > 0 ? "bad" : "",
   };
