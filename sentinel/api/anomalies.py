@@ -8,7 +8,9 @@ from sentinel.api.context import CONTEXT
 from sentinel.api.operation import Operation, Parameter, problem, reply
 from sentinel.core.anomaly import Anomaly, DetectorName, Severity
 from sentinel.core.metrics import METRIC_NAMES
-from sentinel.core.query import AnomalyQuery
+from sentinel.core.query import AnomalyQuery, TimeRange
+
+LAST_NS = 2**63 - 1
 
 PARAMETERS = (
     Parameter("severity", "Only this severity", {"type": "string", "enum": list(Severity)}),
@@ -18,6 +20,13 @@ PARAMETERS = (
     *params.RANGE,
     params.LIMIT,
 )
+
+
+class Anomalies(msgspec.Struct):
+    """Anomalies, newest first."""
+
+    anomalies: list[Anomaly]
+    count: int
 
 
 async def anomalies(request: web.Request) -> web.Response:
@@ -40,25 +49,36 @@ async def recent(request: web.Request) -> web.Response:
     """The last anomalies, however old."""
     context = request.app[CONTEXT]
     params.known(request.query, (params.LIMIT,))
-    span = params.time_range({"hours": str(params.MAX_HOURS)}, context.clock.now_ns())
-    return _listing(await context.query.anomalies(AnomalyQuery(range=span, limit=params.limit(request.query, 10))))
+    ever = TimeRange(0, LAST_NS)
+    return _listing(await context.query.anomalies(AnomalyQuery(range=ever, limit=params.limit(request.query, 10))))
 
 
 async def anomaly(request: web.Request) -> web.Response:
     """One anomaly."""
+    params.known(request.query, ())
     found = await request.app[CONTEXT].query.anomaly(request.match_info["id"])
     if found is None:
         return problem(404, "Not Found", "there is no anomaly with this id, or its retention has ended")
-    return reply(msgspec.to_builtins(found))
+    return reply(found)
 
 
 def _listing(found: list[Anomaly]) -> web.Response:
-    return reply({"anomalies": msgspec.to_builtins(found), "count": len(found)})
+    return reply(Anomalies(found, len(found)))
 
 
 OPERATIONS = (
-    Operation("GET", "/api/v1/anomalies", anomalies, "Anomalies, newest first", {200: "Anomalies", 400: "Bad parameter"}, PARAMETERS),
-    Operation("GET", "/api/v1/anomalies/recent", recent, "The last anomalies", {200: "Anomalies"}, (params.LIMIT,)),
+    Operation(
+        "GET", "/api/v1/anomalies", anomalies, "Anomalies, newest first", {200: "Anomalies", 400: "Bad parameter"}, PARAMETERS, Anomalies
+    ),
+    Operation(
+        "GET",
+        "/api/v1/anomalies/recent",
+        recent,
+        "The last anomalies, however old",
+        {200: "Anomalies", 400: "Bad parameter"},
+        (params.limit_of(10),),
+        Anomalies,
+    ),
     Operation(
         "GET",
         "/api/v1/anomalies/{id}",
@@ -66,5 +86,6 @@ OPERATIONS = (
         "One anomaly",
         {200: "The anomaly", 404: "No such anomaly"},
         (Parameter("id", "Id of the anomaly", {"type": "string"}, "path"),),
+        Anomaly,
     ),
 )

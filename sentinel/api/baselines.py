@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable
 from math import isnan
 
+import msgspec
 from aiohttp import web
 
 from sentinel.api import params
@@ -26,6 +27,38 @@ PARAMETERS = (
 )
 
 
+class Baseline(msgspec.Struct, kw_only=True):
+    """One window of one partition, in the metric's unit. `lower` and `upper` are the z-score's band."""
+
+    key: str
+    tenant: str
+    service: str
+    model: str
+    metric: str
+    samples: int
+    mean: float | None
+    stddev: float | None
+    median: float | None
+    mad: float | None
+    q1: float | None
+    q3: float | None
+    p95: float | None
+    p99: float | None
+    min: float | None
+    max: float | None
+    lower: float | None
+    upper: float | None
+    updated_at: str | None
+    partition: str
+
+
+class Baselines(msgspec.Struct):
+    """What is normal now."""
+
+    baselines: list[Baseline]
+    count: int
+
+
 async def baselines(request: web.Request) -> web.Response:
     """Windows of the chosen series and metrics."""
     context = request.app[CONTEXT]
@@ -41,14 +74,14 @@ async def baselines(request: web.Request) -> web.Response:
             and metric in {None, name}
         )
 
-    found: list[dict[str, object]] = []
+    found: list[Baseline] = []
     for shard in list(context.pipeline.shards.values()):
         for start in range(0, len(shard.baselines.names), ROWS_PER_LOCK):
             if len(found) >= limit:
                 break
             views = await asyncio.to_thread(_views, shard, range(start, start + ROWS_PER_LOCK), chosen)
             found += [_shown(view, shard) for view in views]
-    return reply({"baselines": found[:limit], "count": len(found[:limit])})
+    return reply(Baselines(found[:limit], len(found[:limit])))
 
 
 def _views(shard: Shard, rows: range, chosen: Callable[[SeriesKey, str], bool]) -> list[BaselineView]:
@@ -56,33 +89,33 @@ def _views(shard: Shard, rows: range, chosen: Callable[[SeriesKey, str], bool]) 
         return shard.baselines.views(rows, chosen)
 
 
-def _shown(view: BaselineView, shard: Shard) -> dict[str, object]:
+def _shown(view: BaselineView, shard: Shard) -> Baseline:
     rules = shard.rules
     least = METRICS[METRIC_INDEX[view.metric]].resolution
     spread = 0.0 if isnan(view.stddev) else view.stddev
     reach = max(spread, least) * rules.zscore.threshold * SENSITIVITY[rules.zscore.sensitivity]
-    return {
-        "key": f"{view.series.service}:{view.series.model}:{view.metric}",
-        "tenant": view.series.tenant,
-        "service": view.series.service,
-        "model": view.series.model,
-        "metric": view.metric,
-        "samples": view.samples,
-        "mean": view.mean,
-        "stddev": view.stddev,
-        "median": view.median,
-        "mad": view.mad,
-        "q1": view.q1,
-        "q3": view.q3,
-        "p95": view.p95,
-        "p99": view.p99,
-        "min": view.minimum,
-        "max": view.maximum,
-        "lower": view.mean - reach,
-        "upper": view.mean + reach,
-        "updated_at": rfc3339(shard.watermark_ns) if shard.watermark_ns else None,
-        "partition": str(shard.source),
-    }
+    return Baseline(
+        key=f"{view.series.service}:{view.series.model}:{view.metric}",
+        tenant=view.series.tenant,
+        service=view.series.service,
+        model=view.series.model,
+        metric=view.metric,
+        samples=view.samples,
+        mean=view.mean,
+        stddev=view.stddev,
+        median=view.median,
+        mad=view.mad,
+        q1=view.q1,
+        q3=view.q3,
+        p95=view.p95,
+        p99=view.p99,
+        min=view.minimum,
+        max=view.maximum,
+        lower=view.mean - reach,
+        upper=view.mean + reach,
+        updated_at=rfc3339(shard.watermark_ns) if shard.watermark_ns else None,
+        partition=str(shard.source),
+    )
 
 
 OPERATIONS = (
@@ -93,5 +126,6 @@ OPERATIONS = (
         "What is normal now, per service x model x metric and partition; lower and upper are the z-score's band",
         {200: "Baselines", 400: "Bad parameter"},
         PARAMETERS,
+        Baselines,
     ),
 )

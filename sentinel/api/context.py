@@ -13,7 +13,10 @@ from sentinel.pipeline.run import Pipeline
 
 
 class Ingest(Protocol):
-    """Takes records over HTTP and returns once they are durable; raises FullError when there is no room."""
+    """Takes records over HTTP and returns once they are durable.
+
+    Raises FullError when there is no room, RetryableError when the daemon is stopping.
+    """
 
     queue_bytes: int
 

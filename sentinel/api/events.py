@@ -3,13 +3,33 @@
 import msgspec
 from aiohttp import web
 
+from sentinel.api import params
 from sentinel.api.context import CONTEXT
 from sentinel.api.operation import Operation, problem, reply
+from sentinel.api.split import TooManyError, split
 from sentinel.core.ports import Outcome
 
-LINES = ("ndjson", "jsonl", "json-lines", "json-seq")
+ENCODINGS = ("", "identity", "gzip", "deflate")
 SHOWN_REJECTS = 100
 """Rejects listed in one answer; `rejected` counts all."""
+
+
+class Rejected(msgspec.Struct):
+    """An event that could not be accepted, by its position in the request."""
+
+    index: int
+    code: str
+    detail: str
+
+
+class Accepted(msgspec.Struct):
+    """What became of the events of a request."""
+
+    accepted: int
+    rejected: int
+    duplicates: int
+    filtered: int
+    errors: list[Rejected]
 
 
 async def ingest(request: web.Request) -> web.Response:
@@ -17,53 +37,29 @@ async def ingest(request: web.Request) -> web.Response:
     context = request.app[CONTEXT]
     if context.ingest is None:
         return problem(404, "Not Found", "ingest over HTTP is off; set ingestion.http.enabled: true")
-    if not context.started or context.stopping:
-        return problem(503, "Service Unavailable", "the daemon is starting or stopping", {"Retry-After": "2"})
-    records = split(await request.read(), request.content_type)
+    if context.stopping:
+        return problem(503, "Service Unavailable", "the daemon is stopping", {"Retry-After": "5"})
+    params.known(request.query, ())
+    encoding = request.headers.get("Content-Encoding", "").strip().lower()
+    if encoding not in ENCODINGS:
+        return problem(415, "Unsupported Media Type", "a body may be compressed with gzip or deflate", {"Accept-Encoding": "gzip, deflate"})
     most = context.config.ingestion.http.max_events_per_request
+    try:
+        records = split(await request.read(), request.content_type, most)
+    except TooManyError:
+        return problem(413, "Content Too Large", f"more than {most} events in one request; send smaller batches")
     if not records:
         return problem(400, "Bad Request", "the body holds no event; send one JSON object, an array of them, or one per line")
-    if len(records) > most:
-        return problem(413, "Content Too Large", f"{len(records)} events in one request; send at most {most}")
     return _answer(await context.ingest.submit(records))
-
-
-def split(body: bytes, content_type: str) -> list[bytes]:
-    r"""The records of a body, undecoded: array elements, lines, or the one object.
-
-    >>> split(b'[{"a": 1}, {"b": 2}]', "application/json")
-    [b'{"a": 1}', b'{"b": 2}']
-    >>> split(b'{"a": 1}\n{"b": 2}\n', "application/x-ndjson")
-    [b'{"a": 1}', b'{"b": 2}']
-    """
-    if any(kind in content_type for kind in LINES):
-        return [line for line in body.splitlines() if line.strip()]
-    start = body.lstrip()[:1]
-    try:
-        if start == b"[":
-            return [bytes(raw) for raw in msgspec.json.decode(body, type=list[msgspec.Raw])]
-        if start == b"{":
-            msgspec.json.decode(body, type=msgspec.Raw)
-    except (msgspec.MsgspecError, ValueError, RecursionError):
-        # No single JSON value: several lines, or one record that decoding will reject with its code.
-        return [line for line in body.splitlines() if line.strip()]
-    return [body] if start else []
 
 
 def _answer(outcome: Outcome) -> web.Response:
     rejected = len(outcome.dead_letters)
     shown = outcome.dead_letters[:SHOWN_REJECTS]
-    errors = [{"index": letter.index, "code": letter.code.value, "detail": letter.detail} for letter in shown]
+    errors = [Rejected(letter.index, letter.code.value, letter.detail) for letter in shown]
     if rejected == outcome.received:
         return problem(400, "Bad Request", "no event could be accepted; `errors` says why", errors=errors, rejected=rejected)
-    body = {
-        "accepted": outcome.received - rejected,
-        "rejected": rejected,
-        "duplicates": outcome.duplicates,
-        "filtered": outcome.filtered,
-        "errors": errors,
-    }
-    return reply(body, 202)
+    return reply(Accepted(outcome.received - rejected, rejected, outcome.duplicates, outcome.filtered, errors), 202)
 
 
 OPERATIONS = (
@@ -75,11 +71,14 @@ OPERATIONS = (
         {
             202: "Durable; rejected ones are listed by their index",
             400: "None could be accepted",
-            413: "Too large",
+            413: "Too large, or too many events",
+            415: "Compressed in a way that is not understood",
             429: "Queue full; see Retry-After",
             503: "Starting, stopping, or not confirmed in time",
         },
+        result=Accepted,
         body={"description": "One event, an array of events, or one event per line (application/x-ndjson); gzip is understood."},
+        body_types=("application/json", "application/x-ndjson"),
         tag="ingest",
     ),
 )

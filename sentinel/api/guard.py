@@ -1,13 +1,14 @@
 """What stands in front of every request: errors as problem+json, limits, origins, security headers, counts."""
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable
 from urllib.parse import urlsplit
 
 from aiohttp import web
 
 from sentinel.api.context import CONTEXT
-from sentinel.api.operation import problem
+from sentinel.api.operation import Handler, problem
 from sentinel.api.params import BadParameterError
 from sentinel.config.schema import Api
 from sentinel.core.errors import FullError, RetryableError
@@ -19,6 +20,7 @@ HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-store",
+    "Server": "llm-sentinel",
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
         "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -77,8 +79,12 @@ def _own_problem(error: BadParameterError | FullError | RetryableError) -> web.R
     if isinstance(error, BadParameterError):
         return problem(400, "Bad Request", str(error))
     if isinstance(error, FullError):
-        return problem(429, "Too Many Requests", f"{error}; come again later", {"Retry-After": str(max(1, round(error.retry_after_s)))})
-    return problem(503, "Service Unavailable", str(error), {"Retry-After": "1"})
+        return problem(429, "Too Many Requests", f"{error}; come again later", {"Retry-After": _whole_seconds(error.retry_after_s)})
+    return problem(503, "Service Unavailable", str(error), {"Retry-After": _whole_seconds(error.after_s)})
+
+
+def _whole_seconds(seconds: float | None) -> str:
+    return str(max(1, math.ceil(seconds or 1.0)))
 
 
 @web.middleware
@@ -89,7 +95,7 @@ async def origins(request: web.Request, handler: Next) -> web.StreamResponse:
     allowed = _allowed_origin(api, origin)
     if api.bind_addr.rpartition(":")[0].strip("[]") in LOOPBACK_HOSTS and _host(request.host) not in LOOPBACK_HOSTS:
         return problem(421, "Misdirected Request", "this daemon listens on loopback; call it as localhost, 127.0.0.1 or [::1]")
-    if origin and not allowed and urlsplit(origin).netloc != request.host and request.method not in SAFE_METHODS:
+    if origin and not allowed and _foreign(origin, request.host) and request.method not in SAFE_METHODS:
         return problem(403, "Forbidden", "requests from other origins are off; see api.enable_cors and api.cors_origins")
     if request.method == "OPTIONS" and allowed:
         return web.Response(status=204, headers=_cors(allowed))
@@ -106,7 +112,27 @@ async def secure(_request: web.Request, response: web.StreamResponse) -> None:
 
 
 def _host(host: str) -> str:
-    return urlsplit(f"//{host}").hostname or ""
+    """The name in a Host header without its port; empty when it is no host."""
+    try:
+        return urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return ""
+
+
+def _foreign(origin: str, host: str) -> bool:
+    """Whether a page of `origin` speaks to a host that is not its own."""
+    return origin.partition("://")[2] != host
+
+
+def once_started(answer: Handler) -> Handler:
+    """The same, but unavailable while the daemon is starting."""
+
+    async def guarded(request: web.Request) -> web.StreamResponse:
+        if not request.app[CONTEXT].started:
+            return problem(503, "Service Unavailable", "the daemon is starting; see /health/startup", {"Retry-After": "2"})
+        return await answer(request)
+
+    return guarded
 
 
 def _allowed_origin(api: Api, origin: str | None) -> str | None:

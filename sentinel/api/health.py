@@ -1,10 +1,19 @@
 """Probes: by progress, not by being up."""
 
+import msgspec
 from aiohttp import web
 
 from sentinel.api.context import CONTEXT, Context
 from sentinel.api.operation import Operation, reply
 from sentinel.core.timestamp import rfc3339
+
+
+class Health(msgspec.Struct, omit_defaults=True):
+    """`healthy`, or `unhealthy` with reasons."""
+
+    status: str
+    timestamp: str
+    reasons: list[str] = []
 
 
 async def live(request: web.Request) -> web.Response:
@@ -26,16 +35,17 @@ async def startup(request: web.Request) -> web.Response:
 
 
 def _answer(context: Context, reasons: list[str]) -> web.Response:
-    body: dict[str, object] = {"status": "unhealthy" if reasons else "healthy", "timestamp": rfc3339(context.clock.now_ns())}
-    if reasons:
-        body["reasons"] = reasons
+    body = Health("unhealthy" if reasons else "healthy", rfc3339(context.clock.now_ns()), reasons)
     return reply(body, 503 if reasons else 200)
 
 
 ANSWERS = {200: "Healthy", 503: "Not healthy; `reasons` says why"}
-OPERATIONS = (
-    Operation("GET", "/health/live", live, "Liveness: 503 only when a restart would help", ANSWERS, tag="health"),
-    Operation("GET", "/health/ready", ready, "Readiness: work moves and sinks take it", ANSWERS, tag="health"),
-    Operation("GET", "/health/startup", startup, "Start-up is over", ANSWERS, tag="health"),
-    Operation("GET", "/api/v1/health", ready, "Alias of /health/ready", ANSWERS, tag="health"),
+PROBES = (
+    ("/health/live", live, "Liveness: 503 only when a restart would help"),
+    ("/health/ready", ready, "Readiness: work moves and sinks take it"),
+    ("/health/startup", startup, "Start-up is over"),
+    ("/api/v1/health", ready, "Alias of /health/ready"),
+)
+OPERATIONS = tuple(
+    Operation("GET", path, probe, summary, ANSWERS, result=Health, tag="health", early=True) for path, probe, summary in PROBES
 )

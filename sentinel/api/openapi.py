@@ -3,26 +3,31 @@
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
+
 from sentinel import __version__
 from sentinel.api.operation import Operation, Parameter
 
-PROBLEM = {
-    "type": "object",
-    "required": ["title", "status", "detail"],
-    "properties": {
-        "type": {"type": "string"},
-        "title": {"type": "string"},
-        "status": {"type": "integer"},
-        "detail": {"type": "string"},
-    },
-}
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
+
+
+class Problem(msgspec.Struct):
+    """An error as RFC 9457 describes it; some carry more, such as the `errors` of events."""
+
+    title: str
+    status: int
+    detail: str
+    type: str = "about:blank"
 
 
 def document(operations: Sequence[Operation]) -> dict[str, Any]:
     """The whole API as OpenAPI 3.1."""
+    results = [operation.result for operation in operations if operation.result is not None]
+    schemas, components = msgspec.json.schema_components([Problem, *results], ref_template="#/components/schemas/{name}")
+    shown: dict[type[msgspec.Struct], dict[str, Any]] = dict(zip([Problem, *results], schemas, strict=True))
     paths: dict[str, Any] = {}
     for operation in operations:
-        paths.setdefault(operation.path, {})[operation.method.lower()] = _described(operation)
+        paths.setdefault(operation.path, {})[operation.method.lower()] = _described(operation, shown)
     return {
         "openapi": "3.1.0",
         "info": {
@@ -31,23 +36,24 @@ def document(operations: Sequence[Operation]) -> dict[str, Any]:
             "description": "Telemetry in; anomalies, baselines and health out. Errors are problem+json (RFC 9457).",
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
+        "jsonSchemaDialect": DIALECT,
         "servers": [{"url": "/"}],
         "paths": paths,
-        "components": {"schemas": {"Problem": PROBLEM}},
+        "components": {"schemas": components},
     }
 
 
-def _described(operation: Operation) -> dict[str, Any]:
+def _described(operation: Operation, shown: dict[type[msgspec.Struct], dict[str, Any]]) -> dict[str, Any]:
     described: dict[str, Any] = {
         "operationId": f"{operation.method.lower()}{operation.path.title()}".translate(str.maketrans("", "", "/{}_-.")),
         "summary": operation.summary,
         "tags": [operation.tag],
-        "responses": {str(status): _answer(status, about) for status, about in operation.answers.items()},
+        "responses": {str(status): _answer(status, about, operation, shown) for status, about in operation.answers.items()},
     }
     if operation.parameters:
         described["parameters"] = [_parameter(parameter) for parameter in operation.parameters]
     if operation.body is not None:
-        described["requestBody"] = {"content": {"application/json": {"schema": operation.body}}}
+        described["requestBody"] = {"content": {kind: {"schema": operation.body} for kind in operation.body_types}}
     return described
 
 
@@ -56,7 +62,9 @@ def _parameter(parameter: Parameter) -> dict[str, Any]:
     return {"name": parameter.name, "in": parameter.where, "description": parameter.about, "schema": parameter.schema, **required}
 
 
-def _answer(status: int, about: str) -> dict[str, Any]:
+def _answer(status: int, about: str, operation: Operation, shown: dict[type[msgspec.Struct], dict[str, Any]]) -> dict[str, Any]:
+    if operation.result is not None and (status < 400 or operation.tag == "health"):
+        return {"description": about, "content": {"application/json": {"schema": shown[operation.result]}}}
     if status >= 400:
-        return {"description": about, "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}}
+        return {"description": about, "content": {"application/problem+json": {"schema": shown[Problem]}}}
     return {"description": about}

@@ -4,10 +4,11 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
-import orjson
+import msgspec
 from aiohttp import web
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+JSON = ("application/json",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +27,9 @@ class Operation:
 
     Attributes:
         answers: what each status means.
-        body: JSON Schema of the request body, None when it takes none.
+        result: type of a successful answer's body, None when it is no JSON.
+        body: JSON Schema of the request body, None when it takes none; body_types are its content types.
+        early: whether it answers while the daemon is starting; the others are unavailable until then.
     """
 
     method: str
@@ -35,16 +38,19 @@ class Operation:
     summary: str
     answers: dict[int, str]
     parameters: tuple[Parameter, ...] = ()
+    result: type[msgspec.Struct] | None = None
     body: dict[str, Any] | None = None
+    body_types: tuple[str, ...] = JSON
     tag: str = "queries"
+    early: bool = False
 
 
 def reply(body: object, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:
     """A JSON answer. NaN becomes null."""
-    return web.Response(body=orjson.dumps(body), status=status, content_type="application/json", headers=headers)
+    return web.Response(body=msgspec.json.encode(body), status=status, content_type="application/json", headers=headers)
 
 
 def problem(status: int, title: str, detail: str, headers: dict[str, str] | None = None, **more: object) -> web.Response:
     """An error as RFC 9457 describes it: what went wrong and what to do."""
     body = {"type": "about:blank", "title": title, "status": status, "detail": detail, **more}
-    return web.Response(body=orjson.dumps(body), status=status, content_type="application/problem+json", headers=headers)
+    return web.Response(body=msgspec.json.encode(body), status=status, content_type="application/problem+json", headers=headers)

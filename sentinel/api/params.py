@@ -1,14 +1,18 @@
 """Query parameters as values, with errors that name the parameter."""
 
 from collections.abc import Collection, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from sentinel.api.operation import Parameter
 from sentinel.core.query import SeriesFilter, TimeRange
 
-MAX_HOURS = 24 * 366
+MIN_HOURS, MAX_HOURS = 0.001, 24 * 366
 MAX_LIMIT = 1_000
 HOUR_NS = 3_600_000_000_000
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+MICROSECOND = timedelta(microseconds=1)
+LAST_YEAR = 2200
+"""Times up to here fit into 64 bits of nanoseconds."""
 
 
 class BadParameterError(ValueError):
@@ -21,19 +25,30 @@ SERIES = (
     Parameter("tenant", "Only this tenant", {"type": "string", "maxLength": 64}),
 )
 RANGE = (
-    Parameter("hours", "How far back from `end`", {"type": "number", "exclusiveMinimum": 0, "maximum": MAX_HOURS, "default": 24}),
+    Parameter("hours", "How far back from `end`", {"type": "number", "minimum": MIN_HOURS, "maximum": MAX_HOURS, "default": 24}),
     Parameter("start", "Begin of the range, RFC 3339; instead of `hours`", {"type": "string", "format": "date-time"}),
     Parameter("end", "End of the range, RFC 3339; now when absent", {"type": "string", "format": "date-time"}),
 )
-LIMIT = Parameter("limit", "Most entries in the answer", {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": 100})
+
+
+def limit_of(default: int) -> Parameter:
+    """The parameter `limit` with this default."""
+    return Parameter("limit", "Most entries in the answer", {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": default})
+
+
+LIMIT = limit_of(100)
 
 
 def known(given: Mapping[str, str], allowed: Collection[Parameter]) -> None:
-    """Refuse parameters that would be silently ignored."""
+    """Refuse parameters that would be silently ignored: unknown ones, and the second of a name."""
     names = [parameter.name for parameter in allowed]
+    seen: set[str] = set()
     for name in given:
         if name not in names:
             raise BadParameterError(f"there is no parameter {name[:64]!r} here; known are {', '.join(names) or 'none'}")
+        if name in seen:
+            raise BadParameterError(f"{name} may be given once")
+        seen.add(name)
 
 
 def series(given: Mapping[str, str]) -> SeriesFilter:
@@ -43,13 +58,18 @@ def series(given: Mapping[str, str]) -> SeriesFilter:
 
 def limit(given: Mapping[str, str], default: int = 100) -> int:
     """`limit` as a number between 1 and MAX_LIMIT."""
-    return int(number(given, "limit", default, 1, MAX_LIMIT))
+    text = given.get("limit")
+    if text is None:
+        return default
+    if not (text.isascii() and text.isdecimal() and len(text) <= 9 and 1 <= int(text) <= MAX_LIMIT):
+        raise BadParameterError(f"limit must be a whole number from 1 to {MAX_LIMIT}")
+    return int(text)
 
 
 def time_range(given: Mapping[str, str], now_ns: int) -> TimeRange:
     """The range from `start` and `end`, or the `hours` before `end`."""
     end_ns = _moment(given, "end") if "end" in given else now_ns
-    back_ns = int(number(given, "hours", 24.0, 1e-4, MAX_HOURS) * HOUR_NS)
+    back_ns = int(number(given, "hours", 24.0, MIN_HOURS, MAX_HOURS) * HOUR_NS)
     start_ns = _moment(given, "start") if "start" in given else end_ns - back_ns
     if start_ns >= end_ns:
         raise BadParameterError("start must lie before end")
@@ -81,7 +101,9 @@ def choice(given: Mapping[str, str], name: str, choices: Collection[str]) -> str
 def _moment(given: Mapping[str, str], name: str) -> int:
     try:
         moment = datetime.fromisoformat(given[name])
-        moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-        return int(moment.timestamp() * 1_000_000) * 1_000
-    except (ValueError, OverflowError):
+    except ValueError:
         raise BadParameterError(f"{name} must be a time such as 2026-01-31T12:00:00Z") from None
+    if not EPOCH.year <= moment.year <= LAST_YEAR:
+        raise BadParameterError(f"{name} must lie between {EPOCH.year} and {LAST_YEAR}")
+    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return (moment - EPOCH) // MICROSECOND * 1_000

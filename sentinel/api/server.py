@@ -4,6 +4,7 @@ import asyncio
 import errno
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 from aiohttp import web
 
@@ -17,27 +18,32 @@ PAGES = {"/": "index.html", "/docs": "docs.html"}
 
 
 def operations(context: Context) -> tuple[Operation, ...]:
-    """Every documented operation."""
+    """Every documented operation, the description of them all included."""
+    described: dict[str, Any] = {}
+
+    async def description(_request: web.Request) -> web.Response:
+        return reply(described)
+
+    itself = Operation("GET", "/api/v1/openapi.json", description, "This document", {200: "OpenAPI 3.1"}, tag="daemon", early=True)
     queries = (*telemetry.OPERATIONS, *anomalies.OPERATIONS, *baselines.OPERATIONS, *traffic.OPERATIONS)
-    return (*health.OPERATIONS, *events.OPERATIONS, *queries, *status.operations(context))
+    documented = (*health.OPERATIONS, *events.OPERATIONS, *queries, *status.operations(context), itself)
+    described |= openapi.document(documented)
+    return documented
 
 
 def application(context: Context) -> web.Application:
     """The aiohttp application."""
     app = web.Application(
-        middlewares=[guard.measure, guard.problems, guard.origins],
+        middlewares=[guard.measure, guard.origins, guard.problems],
         client_max_size=context.config.api.max_body_size,
     )
     app[CONTEXT] = context
-    documented = operations(context)
-    for operation in documented:
-        app.router.add_route(operation.method, operation.path, operation.handler)
-    description = openapi.document(documented)
-
-    async def described(_request: web.Request) -> web.Response:
-        return reply(description)
-
-    app.router.add_get("/api/v1/openapi.json", described)
+    for operation in operations(context):
+        answer = operation.handler if operation.early else guard.once_started(operation.handler)
+        if operation.method == "GET":
+            app.router.add_get(operation.path, answer)
+        else:
+            app.router.add_route(operation.method, operation.path, answer)
     for path, file in PAGES.items():
         app.router.add_get(path, _page(STATIC / file))
     app.router.add_static("/static", STATIC)

@@ -2,57 +2,124 @@
 
 import resource
 import sys
-from dataclasses import asdict
 from pathlib import Path
 
 import msgspec
 from aiohttp import web
 
 from sentinel import __version__
+from sentinel.api import params
 from sentinel.api.context import CONTEXT, Context
 from sentinel.api.operation import Operation, reply
 from sentinel.core.timestamp import rfc3339
 
 
+class Feeling(msgspec.Struct):
+    """`healthy`, or `degraded` for these reasons."""
+
+    status: str
+    reasons: list[str]
+
+
+class Status(msgspec.Struct, kw_only=True):
+    """What the daemon is doing; counts are since its start, `store` is what is there now."""
+
+    version: str
+    mode: str
+    started_at: str
+    uptime_s: float
+    events_per_s: float
+    events_received: int
+    events_stored: int
+    dead_letters: int
+    duplicates: int
+    filtered: int
+    in_flight: int
+    series: int
+    windows: int
+    partitions: list[str]
+    queue_bytes: int
+    queue_max_bytes: int
+    paused: bool
+    store: dict[str, int]
+    health: Feeling
+    watermark: str | None
+    rss_bytes: int
+
+
+class PartitionAccount(msgspec.Struct, kw_only=True):
+    """Where the events of one partition are."""
+
+    partition: str
+    received: int
+    stored: int
+    dead_lettered: int
+    duplicate: int
+    filtered: int
+    in_flight: int
+    imbalance: int
+
+
+class LedgerSheet(msgspec.Struct):
+    """All accounts; balanced when no event is nowhere."""
+
+    balanced: bool
+    partitions: list[PartitionAccount]
+
+
 async def status(request: web.Request) -> web.Response:
     """What it is doing, how much, and how it feels."""
     context = request.app[CONTEXT]
+    params.known(request.query, ())
     pipeline, total, reasons = context.pipeline, context.pipeline.ledger.total(), context.reasons()
     shards = list(pipeline.shards.values())
     watermark = max((shard.watermark_ns for shard in shards), default=0)
     now_ns = context.clock.now_ns()
     return reply(
-        {
-            "version": __version__,
-            "mode": context.mode,
-            "started_at": rfc3339(context.started_ns),
-            "uptime_s": round((now_ns - context.started_ns) / 1e9, 1),
-            "events_per_s": round(context.events_per_s(), 1),
-            "events_received": total.received,
-            "events_stored": total.stored,
-            "dead_letters": total.dead_lettered,
-            "duplicates": total.duplicate,
-            "filtered": total.filtered,
-            "in_flight": total.in_flight,
-            "series": sum(len(shard.baselines.names) for shard in shards),
-            "windows": sum(len(shard.baselines.names) * len(shard.baselines.windows) for shard in shards),
-            "partitions": [str(shard.source) for shard in shards],
-            "queue_bytes": pipeline.in_flight_bytes + (context.ingest.queue_bytes if context.ingest else 0),
-            "queue_max_bytes": context.config.pipeline.queue_max_bytes,
-            "paused": pipeline.paused,
-            "store": msgspec.to_builtins(await context.counts()),
-            "health": {"status": "degraded" if reasons else "healthy", "reasons": reasons},
-            "watermark": rfc3339(watermark) if watermark else None,
-            "rss_bytes": rss_bytes(),
-        }
+        Status(
+            version=__version__,
+            mode=context.mode,
+            started_at=rfc3339(context.started_ns),
+            uptime_s=round((now_ns - context.started_ns) / 1e9, 1),
+            events_per_s=round(context.events_per_s(), 1),
+            events_received=total.received,
+            events_stored=total.stored,
+            dead_letters=total.dead_lettered,
+            duplicates=total.duplicate,
+            filtered=total.filtered,
+            in_flight=total.in_flight,
+            series=sum(len(shard.baselines.names) for shard in shards),
+            windows=sum(len(shard.baselines.names) * len(shard.baselines.windows) for shard in shards),
+            partitions=[str(shard.source) for shard in shards],
+            queue_bytes=pipeline.in_flight_bytes + (context.ingest.queue_bytes if context.ingest else 0),
+            queue_max_bytes=context.config.pipeline.queue_max_bytes,
+            paused=pipeline.paused,
+            store=msgspec.to_builtins(await context.counts()),
+            health=Feeling("degraded" if reasons else "healthy", reasons),
+            watermark=rfc3339(watermark) if watermark else None,
+            rss_bytes=rss_bytes(),
+        )
     )
 
 
 async def ledger(request: web.Request) -> web.Response:
     """Received = stored + dead-lettered + duplicate + filtered + in flight, per partition, since start."""
     accounts = request.app[CONTEXT].pipeline.ledger.accounts
-    partitions = [{"partition": str(source), **asdict(account), "imbalance": account.imbalance} for source, account in accounts.items()]
-    return reply({"balanced": not any(account.imbalance for account in accounts.values()), "partitions": partitions})
+    params.known(request.query, ())
+    partitions = [
+        PartitionAccount(
+            partition=str(source),
+            received=account.received,
+            stored=account.stored,
+            dead_lettered=account.dead_lettered,
+            duplicate=account.duplicate,
+            filtered=account.filtered,
+            in_flight=account.in_flight,
+            imbalance=account.imbalance,
+        )
+        for source, account in accounts.items()
+    ]
+    return reply(LedgerSheet(not any(account.imbalance for account in accounts.values()), partitions))
 
 
 async def metrics(request: web.Request) -> web.Response:
@@ -73,7 +140,7 @@ def rss_bytes() -> int:
 def operations(context: Context) -> tuple[Operation, ...]:
     """The metrics path is configurable, hence a function."""
     return (
-        Operation("GET", "/api/v1/status", status, "What the daemon is doing", {200: "Status"}, tag="daemon"),
-        Operation("GET", "/api/v1/ledger", ledger, "The conservation ledger", {200: "Ledger"}, tag="daemon"),
-        Operation("GET", context.config.api.metrics_path, metrics, "Prometheus metrics", {200: "Metrics"}, tag="daemon"),
+        Operation("GET", "/api/v1/status", status, "What the daemon is doing", {200: "Status"}, result=Status, tag="daemon"),
+        Operation("GET", "/api/v1/ledger", ledger, "The conservation ledger", {200: "Ledger"}, result=LedgerSheet, tag="daemon"),
+        Operation("GET", context.config.api.metrics_path, metrics, "Prometheus metrics", {200: "Metrics"}, tag="daemon", early=True),
     )

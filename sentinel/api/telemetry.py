@@ -1,5 +1,8 @@
 """Stored events."""
 
+from typing import Any
+
+import msgspec
 from aiohttp import web
 
 from sentinel.api import params
@@ -16,6 +19,22 @@ PARAMETERS = (
 )
 
 
+class Span(msgspec.Struct):
+    """The range that was asked for, its end excluded."""
+
+    start: str
+    end: str
+
+
+class TelemetryPage(msgspec.Struct, rename="camel"):
+    """Events in the flat dialect's field names, newest first, and where to go on."""
+
+    data: list[dict[str, Any]]
+    count: int
+    time_range: Span
+    next_cursor: str | None
+
+
 async def telemetry(request: web.Request) -> web.Response:
     """Events of a time range, newest first."""
     context = request.app[CONTEXT]
@@ -28,18 +47,17 @@ async def telemetry(request: web.Request) -> web.Response:
         page = await context.query.telemetry(query)
     except ValueError as error:
         raise params.BadParameterError(f"cursor: {error}") from error
-    return reply(
-        {
-            "data": page.items,
-            "count": len(page.items),
-            "timeRange": {"start": rfc3339(span.start_ns), "end": rfc3339(span.end_ns)},
-            "nextCursor": page.next_cursor,
-        }
-    )
+    return reply(TelemetryPage(page.items, len(page.items), Span(rfc3339(span.start_ns), rfc3339(span.end_ns)), page.next_cursor))
 
 
 OPERATIONS = (
     Operation(
-        "GET", "/api/v1/telemetry", telemetry, "Stored events, newest first", {200: "A page of events", 400: "Bad parameter"}, PARAMETERS
+        "GET",
+        "/api/v1/telemetry",
+        telemetry,
+        "Stored events, newest first",
+        {200: "A page of events", 400: "Bad parameter"},
+        PARAMETERS,
+        TelemetryPage,
     ),
 )

@@ -8,9 +8,13 @@ from aiohttp import web
 from sentinel.api import params
 from sentinel.api.context import CONTEXT, Context
 from sentinel.api.operation import Operation, reply
-from sentinel.core.query import SeriesFilter, SeriesPoints, SeriesQuery, TimeRange
+from sentinel.api.telemetry import Span
+from sentinel.core.query import SeriesFilter, SeriesPoint, SeriesPoints, SeriesQuery, TimeRange
+from sentinel.core.timestamp import rfc3339
 
 MINUTE_NS = 60_000_000_000
+MOST_SERIES = 200
+"""Series in one answer; the busiest are shown."""
 
 
 class TimeseriesRequest(msgspec.Struct, forbid_unknown_fields=True):
@@ -22,12 +26,40 @@ class TimeseriesRequest(msgspec.Struct, forbid_unknown_fields=True):
     service: str | None = None
     model: str | None = None
     by_series: bool = False
-    limit: Annotated[int, msgspec.Meta(ge=1, le=200)] = 50
+    limit: Annotated[int, msgspec.Meta(ge=1, le=MOST_SERIES)] = 50
+
+
+class Timeseries(msgspec.Struct):
+    """Points by step: one list for all, or one a series, the busiest first."""
+
+    series: list[SeriesPoints]
+
+
+class Summary(msgspec.Struct, rename={"time_range": "timeRange"}):
+    """The range as one point; None when nothing was counted in it."""
+
+    time_range: Span
+    summary: SeriesPoint | None
+
+
+class ServiceModels(msgspec.Struct):
+    """A service and the models it uses."""
+
+    service: str
+    models: list[str]
+
+
+class Services(msgspec.Struct):
+    """Services, the busiest first."""
+
+    services: list[ServiceModels]
+    count: int
 
 
 async def timeseries(request: web.Request) -> web.Response:
     """Requests, errors, tokens, cost and latency percentiles by step."""
     context = request.app[CONTEXT]
+    params.known(request.query, ())
     try:
         wanted = msgspec.json.decode(await request.read() or b"{}", type=TimeseriesRequest)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
@@ -39,7 +71,10 @@ async def timeseries(request: web.Request) -> web.Response:
         by_series=wanted.by_series,
         limit=wanted.limit,
     )
-    return reply({"series": msgspec.to_builtins(await context.query.timeseries(query))})
+    try:
+        return reply(Timeseries(await context.query.timeseries(query)))
+    except ValueError as error:
+        raise params.BadParameterError(f"body: {error}") from error
 
 
 async def summary(request: web.Request) -> web.Response:
@@ -47,26 +82,33 @@ async def summary(request: web.Request) -> web.Response:
     context = request.app[CONTEXT]
     params.known(request.query, (*params.SERIES, *params.RANGE))
     span = params.time_range(request.query, context.clock.now_ns())
-    step_s = max(60, -(-(span.end_ns - span.start_ns) // MINUTE_NS) * 60)
-    found = await context.query.timeseries(SeriesQuery(range=span, series=params.series(request.query), step_s=step_s))
-    points = [msgspec.to_builtins(point) for series in found for point in series.points]
-    return reply({"summary": points[0] if points else None})
+    found = await context.query.timeseries(SeriesQuery(range=span, series=params.series(request.query), step_s=_whole(span)))
+    points = [point for series in found for point in series.points]
+    times = Span(rfc3339(span.start_ns), rfc3339(span.end_ns))
+    return reply(Summary(times, msgspec.structs.replace(points[0], timestamp=times.start) if points else None))
 
 
 async def services(request: web.Request) -> web.Response:
     """Services and their models, busiest first, over the last day."""
     context = request.app[CONTEXT]
-    query = SeriesQuery(range=_last(context, 24 * 60), step_s=86_400, by_series=True, limit=200)
+    params.known(request.query, ())
+    day = _last(context, 24 * 60)
+    query = SeriesQuery(range=day, step_s=_whole(day), by_series=True, limit=MOST_SERIES)
     found: dict[str, list[str]] = {}
     for series in await context.query.timeseries(query):
         _add(found, series)
-    return reply({"services": [{"service": service, "models": models} for service, models in found.items()], "count": len(found)})
+    return reply(Services([ServiceModels(service, models) for service, models in found.items()], len(found)))
 
 
 def _add(found: dict[str, list[str]], series: SeriesPoints) -> None:
     models = found.setdefault(series.service or "", [])
     if series.model is not None and series.model not in models:
         models.append(series.model)
+
+
+def _whole(span: TimeRange) -> int:
+    """A step in seconds that holds the range in one piece: steps begin at multiples of themselves since the epoch; this is the first."""
+    return (span.end_ns // MINUTE_NS + 1) * 60
 
 
 def _last(context: Context, minutes: int) -> TimeRange:
@@ -81,9 +123,18 @@ OPERATIONS = (
         timeseries,
         "Traffic over time; percentiles with at most 1% relative error",
         {200: "Series of points", 400: "Bad body"},
+        result=Timeseries,
         body=msgspec.json.schema(TimeseriesRequest),
     ),
-    Operation("GET", "/api/v1/metrics/summary", summary, "One number each for a range", {200: "Summary"}, (*params.SERIES, *params.RANGE)),
-    Operation("GET", "/api/v1/services", services, "Services and models of the last day", {200: "Services"}),
-    Operation("GET", "/api/v1/applications", services, "Alias of /api/v1/services", {200: "Services"}),
+    Operation(
+        "GET",
+        "/api/v1/metrics/summary",
+        summary,
+        "One number each for a range",
+        {200: "Summary", 400: "Bad parameter"},
+        (*params.SERIES, *params.RANGE),
+        Summary,
+    ),
+    Operation("GET", "/api/v1/services", services, "The busiest services and models of the last day", {200: "Services"}, result=Services),
+    Operation("GET", "/api/v1/applications", services, "Alias of /api/v1/services", {200: "Services"}, result=Services),
 )

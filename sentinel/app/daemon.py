@@ -1,7 +1,7 @@
 """The daemon: every part wired in one place, started in order, stopped in reverse."""
 
 import asyncio
-import gc
+import contextlib
 from collections.abc import Sequence
 
 from sentinel.api.context import Context, Ingest
@@ -58,6 +58,8 @@ class Daemon:
         self._relay = self._kafka_relay()
         self.sources = self._all_sources()
         self._housekeeping = Housekeeping()
+        self._told_to_stop = asyncio.Event()
+        self._closed = False
         self.context = self._context()
         self.server = Server(self.context)
 
@@ -123,32 +125,30 @@ class Daemon:
         for source in self.sources:
             await source.open()
         self._housekeeping.start(self.context, self.store)
-        # Events come and go as columns: almost all garbage dies young, and full collections only cost.
-        gc.collect()
-        gc.freeze()
-        gc.set_threshold(100_000, 50, 100)
         self.context.started = True
         log.info("ready", mode=self.context.mode, address=self.config.api.bind_addr, port=self.server.port)
 
     async def serve(self) -> None:
-        """Work until the sources end or `stop` is called."""
+        """Work until `stop` is called; with exit_at_end, until the sources end."""
         await self.pipeline.run(self.sources)
+        if not self.config.ingestion.files.exit_at_end:
+            await self._told_to_stop.wait()
 
     def stop(self) -> None:
         """Read nothing more; `serve` returns once what was read is safe, or the deadline has passed."""
         self.context.stopping = True
+        self._told_to_stop.set()
         self.pipeline.stop()
 
     async def close(self) -> None:
-        """Close everything in reverse. Twice is harmless."""
+        """Close everything in reverse, whatever fails on the way; the last failure comes out. Twice is harmless."""
         self.context.stopping = True
-        for source in reversed(self.sources):
-            await source.close()
-        if self._relay is not None:
-            await self._relay.close()
-        await self._housekeeping.stop()
-        await self.server.close()
-        await self._dead_letters.close()
-        await self.store.close()
-        left = self.pipeline.ledger.total()
-        log.info("stopped", stored=left.stored, in_flight=left.in_flight)
+        parts = [self.store, self._dead_letters, self.server, self._housekeeping, self._relay, *self.sources]
+        async with contextlib.AsyncExitStack() as opened:
+            for part in parts:
+                if part is not None:
+                    opened.push_async_callback(part.close)
+        if not self._closed:
+            self._closed = True
+            left = self.pipeline.ledger.total()
+            log.info("stopped", stored=left.stored, in_flight=left.in_flight)

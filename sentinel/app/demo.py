@@ -25,14 +25,13 @@ def traffic(rate: float, seed: int) -> Beside:
 
     async def run(daemon: Daemon) -> None:
         url = f"http://127.0.0.1:{daemon.server.port}"
-        clock, now_ns = daemon.clock, daemon.clock.now_ns()
+        clock, now_ns, began = daemon.clock, daemon.clock.now_ns(), daemon.clock.monotonic()
         simulator = _simulator(rate, seed, now_ns)
         target = HttpTarget(url, asyncio.Event())
         await target.open()
         try:
             await target.send(simulator.keyed_block(now_ns - PAST_NS, now_ns))
             sys.stderr.write(f"sentinel demo: status page on {url}  (API documentation: {url}/docs; stop with Ctrl-C)\n")
-            began = clock.monotonic()
             blocks = paced(simulator, now_ns, None, lambda: clock.monotonic() - began, clock.sleep)
             await play(blocks, target, None, lambda: daemon.context.stopping, lambda _count: None)
         finally:

@@ -5,7 +5,7 @@ import contextlib
 from collections import deque
 
 from sentinel.api.context import Context
-from sentinel.core.errors import RetryableError
+from sentinel.core.errors import SentinelError
 from sentinel.observability.logs import get
 from sentinel.storage.embedded import EmbeddedStore
 
@@ -34,7 +34,7 @@ class Housekeeping:
         """Begin."""
         self._task = asyncio.create_task(self._run(context, store), name="housekeeping")
 
-    async def stop(self) -> None:
+    async def close(self) -> None:
         """End. Twice is harmless."""
         if self._task is not None:
             self._task.cancel()
@@ -74,7 +74,7 @@ class Housekeeping:
     async def _prune(context: Context, store: EmbeddedStore) -> None:
         try:
             rows = await store.prune(context.clock.now_ns())
-        except RetryableError as error:
+        except SentinelError as error:
             log.warning("retention could not run, will be tried again", error=str(error))
             return
-        context.metrics.storage_pruned.inc(rows)
+        context.metrics.storage_pruned_rows.inc(rows)

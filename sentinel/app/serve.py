@@ -1,9 +1,9 @@
 """Running a daemon as a process: event loop, signals, exit code."""
 
 import asyncio
+import gc
 import os
 import signal
-import sys
 from collections.abc import Awaitable, Callable
 
 import uvloop
@@ -33,7 +33,8 @@ async def _serve(config: Config, beside: Beside | None) -> None:
     _on_signals(daemon)
     try:
         await daemon.start()
-        extra = asyncio.ensure_future(beside(daemon)) if beside is not None else None
+        _tune_garbage_collection()
+        extra = asyncio.ensure_future(_tell(beside(daemon))) if beside is not None else None
         try:
             await daemon.serve()
         finally:
@@ -44,6 +45,21 @@ async def _serve(config: Config, beside: Beside | None) -> None:
         await daemon.close()
 
 
+def _tune_garbage_collection() -> None:
+    """Events come and go as columns: almost all garbage dies young, and full collections only cost."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(100_000, 50, 100)
+
+
+async def _tell(extra: Awaitable[None]) -> None:
+    """Its failure is told at once; the daemon goes on."""
+    try:
+        await extra
+    except Exception:
+        log.exception("what ran beside the daemon has failed")
+
+
 def _on_signals(daemon: Daemon) -> None:
     """First signal: drain and stop. Second: exit at once and say what is left."""
     loop = asyncio.get_running_loop()
@@ -52,7 +68,7 @@ def _on_signals(daemon: Daemon) -> None:
     def stop(number: signal.Signals) -> None:
         if told:
             left = daemon.pipeline.ledger.total().in_flight
-            sys.stderr.write(f"second signal: leaving now; {left} events in flight were not acked and will be read again\n")
+            log.error("second signal: leaving now; events in flight were not acked and will be read again", in_flight=left)
             os._exit(1)
         told.append(number)
         log.info("stopping", signal=number.name)

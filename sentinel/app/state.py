@@ -51,7 +51,7 @@ def prepare(where: Places) -> None:
 def pseudonym_key(config: Config, where: Places) -> bytes:
     """The configured key, or the one in the state directory, made on first use.
 
-    Raises StartupError for a key too short to protect anybody.
+    Raises StartupError for a key too short to protect anybody, and for a file that cannot be used.
     """
     if config.privacy.pseudonym_key is not None:
         key = config.privacy.pseudonym_key.reveal()
@@ -60,8 +60,27 @@ def pseudonym_key(config: Config, where: Places) -> bytes:
                 f"privacy.pseudonym_key has fewer than {MIN_KEY_CHARACTERS} characters. Make one: openssl rand -hex 32 > FILE"
             )
         return key.encode()
-    if not where.pseudonym_key.exists():
-        descriptor = os.open(where.pseudonym_key, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w") as file:
-            file.write(secrets.token_hex(KEY_BYTES))
-    return where.pseudonym_key.read_text().strip().encode()
+    try:
+        if not where.pseudonym_key.exists():
+            _write_key(where.pseudonym_key)
+        saved = where.pseudonym_key.read_bytes().strip()
+    except OSError as error:
+        raise StartupError(f"cannot use {where.pseudonym_key}: {error.strerror}. Make it a file that this user may read.") from error
+    if len(saved) < MIN_KEY_CHARACTERS:
+        raise StartupError(
+            f"{where.pseudonym_key} has fewer than {MIN_KEY_CHARACTERS} characters. Put the key back from a backup; "
+            "or delete the file for a new one: people then get new pseudonyms."
+        )
+    return saved
+
+
+def _write_key(path: Path) -> None:
+    """A new key, for the owner only; on the disk in whole or not at all."""
+    unfinished = path.with_suffix(".new")
+    unfinished.unlink(missing_ok=True)
+    descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(secrets.token_hex(KEY_BYTES))
+        file.flush()
+        os.fsync(file.fileno())
+    unfinished.replace(path)

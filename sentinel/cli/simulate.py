@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import signal
 import sys
 import threading
@@ -27,6 +28,9 @@ NS: Final = 1_000_000_000
 FAULT_EVERY_NS: Final = 600 * NS
 LONGEST_PLAN_NS: Final = 7 * 86_400 * NS
 """A run without end gets a fault every ten minutes of event time for its first week."""
+
+TOPIC: Final = re.compile(r"[a-zA-Z0-9._-]{1,249}")
+"""What Kafka takes as the name of a topic."""
 
 _share = click.FloatRange(0, 1)
 
@@ -148,8 +152,10 @@ def simulate(**options: Any) -> int:  # noqa: ANN401  what they are stands in Wa
 
 async def _run(wanted: Wanted) -> None:
     """Wire simulator, pace and target, send, and tell what was sent."""
+    from sentinel.observability.logs import configure  # noqa: PLC0415  heavy
     from sentinel.testing.playback import play  # noqa: PLC0415  heavy
 
+    configure("error", as_json=False)  # the client libraries' warnings would blur our one line
     start_ns = time.time_ns() if wanted.start_ns is None else wanted.start_ns
     simulator = _simulator(wanted, start_ns)
     with _interrupts() as stop, _progress(wanted.limit) as progress:
@@ -214,7 +220,7 @@ def _target(wanted: Wanted, stop: asyncio.Event) -> "Target":
     if parts.scheme in ("http", "https") and parts.hostname:
         return HttpTarget(wanted.place, stop, wanted.api_key)
     brokers, topic = parts.netloc.split(","), parts.path.strip("/")
-    if parts.scheme == "kafka" and topic and all(broker.rpartition(":")[2].isdecimal() for broker in brokers):
+    if parts.scheme == "kafka" and TOPIC.fullmatch(topic) and all(broker.rpartition(":")[2].isdecimal() for broker in brokers):
         return KafkaTarget(brokers, topic)
     raise click.BadParameter("give `-`, http://HOST:PORT or kafka://HOST:PORT/TOPIC", param_hint="--to")
 

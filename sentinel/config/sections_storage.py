@@ -21,8 +21,8 @@ class Embedded(Section):
     """One-minute rollups are deleted after this, in hours."""
     rollup_interval_secs: Positive = 2.0
     """How often finished rows are folded into the rollups, in seconds."""
-    synchronous: Literal["normal", "full"] = "normal"
-    """`normal` survives a crash of the process, `full` also a loss of power, at the cost of one disk sync per commit."""
+    synchronous: Literal["normal", "full"] = "full"
+    """`full` survives a loss of power with one disk sync per commit, `normal` a crash of the process only."""
 
 
 class InfluxDB(Section):

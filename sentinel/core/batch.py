@@ -73,6 +73,10 @@ class Flag(IntFlag):
 IMPLAUSIBLE_SHIFT = 16
 
 
+NOT_LEARNED = int(Flag.TOO_OLD) | (-1 << IMPLAUSIBLE_SHIFT)
+"""Flags of events that have at least one value that must not enter a window."""
+
+
 def implausible_flag(metric: int) -> int:
     """The flag bit that says metric number `metric` is outside its limits."""
     return 1 << (IMPLAUSIBLE_SHIFT + metric)
@@ -276,7 +280,7 @@ def learnable(metrics: Float64, flags: Int32) -> Float64:
     Returns:
         float64[n, m]; `metrics` itself when nothing is masked.
     """
-    if not np.any(flags & (Flag.TOO_OLD | (-1 << IMPLAUSIBLE_SHIFT))):
+    if not np.any(flags & NOT_LEARNED):
         return metrics
     bits = np.int32(1) << (IMPLAUSIBLE_SHIFT + np.arange(metrics.shape[1], dtype=np.int32))
     barred = (flags[:, None] & bits[None, :]) != 0

@@ -156,18 +156,19 @@ def ipv6(raw: bytes, start: int, end: int) -> Span | None:
     return start, start + len(text)
 
 
+_COUNTING: Final = b"01234567890123456789"
 _UNLIKE_PHONES: Final = (b"order", b"invoice", b"ticket", b"account", b"serial", b"number", b"ref", b"id", b"no", b"nr", b"#", b"$", b"@")
 
 
 def phone(raw: bytes, start: int, end: int) -> Span | None:
     """A phone number by its layout: international, North American, with trunk zero or in groups of three."""
     digits = digits_of(raw[start:end])
-    if not _stands_alone(raw, start, end) or len(set(digits)) < 2:
+    if not _stands_alone(raw, start, end) or len(set(digits)) < 2 or digits in _COUNTING:
         return None
     if raw[start] == ord("+") or digits.startswith(b"00"):
         return (start, end) if 7 <= len(digits) <= 17 else None
     if digits[0] == ord("0") or raw[start : start + 2] == b"(0":
-        return (start, end) if 9 <= len(digits) <= 12 and not _date_like(raw[start:end]) else None
+        return (start, end) if 9 <= len(digits) <= 12 and not _date_or_postcode(raw[start:end]) else None
     if end - start == len(digits):  # no separators at all: only a number that could be dialled and is not called something else
         before = raw[max(start - 12, 0) : start].lower().rstrip(b" :=\"'#")
         if digits[3] < ord("2") or before.endswith(_UNLIKE_PHONES) or raw[max(start - 1, 0) : start] in {b"#", b"=", b"$", b"/"}:
@@ -180,7 +181,10 @@ def phone_in_context(raw: bytes, start: int, end: int) -> Span | None:
     return (start, end) if 7 <= len(digits_of(raw[start:end])) <= 15 and _stands_alone(raw, start, end) else None
 
 
-def _date_like(raw: bytes) -> bool:
+def _date_or_postcode(raw: bytes) -> bool:
+    """Whether a number with a leading zero is 01-02-2024 or the postal code 02110-1301."""
+    if len(raw) == 10 and raw[5:6] == b"-":
+        return True
     groups = [group for group in raw.replace(b"-", b" ").replace(b"/", b" ").replace(b".", b" ").split(b" ") if group]
     return len(groups) >= 3 and len(groups[0]) == 2 and len(groups[1]) == 2 and len(groups[2]) == 4 and groups[2][:2] in {b"19", b"20"}
 
@@ -203,8 +207,10 @@ def credential(raw: bytes, start: int, end: int) -> Span | None:
 
 _PLACEHOLDERS: Final = frozenset(
     b"none null nil true false undefined str string text bytes password passwd secret api_key apikey token required optional redacted"
-    b" hidden your changeit empty missing invalid incorrect".split()
+    b" hidden your changeit empty missing invalid incorrect must should can cannot the a an is not please enter forgot reset see use"
+    b" to for and or be in of on with".split()
 )
+_AFTER_A_STRING: Final = (b", ", b") ", b"),", b")\n", b"] ", b"],", b"} ", b"},")
 _REFERENCES: Final = (b"${", b"$(", b"{{", b"<", b"%(", b"os.environ", b"os.getenv", b"getenv(", b"process.env", b"env.", b"self.")
 _EXAMPLES: Final = (b"your", b"example", b"xxxx", b"placeholder", b"dummy", b"redacted", b"****", b"....", b"insert", b"environ", b"getenv")
 
@@ -225,9 +231,19 @@ def value(raw: bytes, start: int, end: int) -> Span | None:
         if end > start and raw[end - 1] == quote:
             end -= 1
     else:
+        if raw[max(start - 2, 0) : start] == b"= " and _call_of_code(raw[start:end]):
+            return None
         end = start + len(raw[start:end].rstrip(b"\\.)}]>"))
     found = raw[start:end]
-    return None if not found or _stands_for(found) or found.endswith(b"()") else (start, end)
+    if not found or _stands_for(found) or found.endswith(b"()") or found.startswith(_AFTER_A_STRING):
+        return None
+    return start, end
+
+
+def _call_of_code(value: bytes) -> bool:
+    """Whether a value is a call, as in `password = getpass.getpass("...`."""
+    name, bracket, _ = value.partition(b"(")
+    return bool(bracket) and len(name) > 3 and name.replace(b"_", b"").replace(b".", b"").isalpha()
 
 
 def spoken_value(raw: bytes, start: int, end: int) -> Span | None:

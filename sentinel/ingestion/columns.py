@@ -105,8 +105,9 @@ def times(wires: Sequence[WireEvent], log_ns: Int64) -> Times:
         [at.timestamp() if type(at := wire.timestamp) is datetime and at.tzinfo is not None else np.nan for wire in wires], np.float64, n
     )
     other = np.isnan(seconds)
-    # Microseconds are the decoder's resolution; seconds as a float are exact to a quarter of one.
-    ts_ns = np.rint(np.where(other, 0.0, seconds) * 1e6).astype(np.int64) * 1_000
+    # Microseconds are the decoder's resolution; seconds as a float are exact to a quarter of one. Far years would overflow.
+    usable = (seconds >= EARLIEST_NS / 1e9) & (seconds < LATEST_NS / 1e9)
+    ts_ns = np.rint(np.where(usable, seconds, 0.0) * 1e6).astype(np.int64) * 1_000
     flags = np.zeros(n, np.int32)
     for position in np.flatnonzero(other).tolist():
         given = wires[position].timestamp
@@ -121,13 +122,15 @@ def times(wires: Sequence[WireEvent], log_ns: Int64) -> Times:
 
 
 def epoch_ns(given: datetime | float) -> int:
-    """A time in nanoseconds; 0 when it is none. The unit of a number is told by its magnitude: s, ms, us or ns since the epoch.
+    """A time in nanoseconds; 0 when it is not between the years 2000 and 2200. A time without zone is UTC.
+
+    The unit of a number is told by its magnitude: s, ms, us or ns since the epoch.
 
     >>> epoch_ns(1_768_473_000), epoch_ns(1_768_473_000_000), epoch_ns(-1)
     (1768473000000000000, 1768473000000000000, 0)
     """
     if isinstance(given, datetime):
-        return round((given if given.tzinfo else given.replace(tzinfo=UTC)).timestamp() * 1e6) * 1_000
+        return epoch_ns((given if given.tzinfo else given.replace(tzinfo=UTC)).timestamp())
     for unit in _UNITS_NS:
         if EARLIEST_NS <= given * unit < LATEST_NS:
             return given * unit if isinstance(given, int) else round(given * unit / 1e3) * 1_000

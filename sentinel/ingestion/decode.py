@@ -13,9 +13,9 @@ from sentinel.core.batch import Delivery, Dialect, EventBatch, Flag, Reject
 from sentinel.core.errors import RejectCode
 from sentinel.ingestion.columns import clean_event_ids, metrics, series, take, times
 from sentinel.ingestion.dialects import canonicalize
-from sentinel.ingestion.otlp import Spans, from_json, from_protobuf
+from sentinel.ingestion.otlp import BadSpan, Spans, from_json, from_protobuf
 from sentinel.ingestion.unusable import UNREADABLE, Reason, UnusableError, reason_of
-from sentinel.ingestion.wire import WireEvent
+from sentinel.ingestion.wire import WireEvent, as_record
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 PROTOBUF_START = b"\x0a"
@@ -30,7 +30,7 @@ class Decoded:
 
     Attributes:
         batch: the events in log order; None when there is none.
-        rejects: what cannot be an event, in log order.
+        rejects: what cannot be an event, in log order; a rejected span carries its own bytes, or its event in the flat dialect.
         filtered: OTLP spans that are no LLM requests.
     """
 
@@ -62,10 +62,11 @@ class _Found:
             self.wires.append(wire)
             self.index.append(index)
             return
+        raw = bytes(wire.resource_spans)
         try:
-            spans = from_json(bytes(wire.resource_spans))
-        except UnusableError as error:
-            self.reject(index, 0, error.reason)
+            spans = from_json(raw)
+        except (UnusableError, *UNREADABLE) as error:
+            self.reject(index, 0, reason_of(error, raw, "resourceSpans"), self.delivery.records[index])
         else:
             self.expand(index, spans, Dialect.OTLP_JSON)
 
@@ -73,18 +74,17 @@ class _Found:
         """Take the events of a record of many spans; `sub` counts them, usable or not."""
         self.filtered += spans.filtered
         for sub, event in enumerate(spans.events):
-            if isinstance(event, Reason):
-                self.reject(index, sub, event)
+            if isinstance(event, BadSpan):
+                self.reject(index, sub, event.reason, event.raw)
             else:
                 self.spans[len(self.wires)] = (sub, dialect, Flag.METADATA_TRIMMED if event.trimmed else 0)
                 self.wires.append(event.wire)
                 self.index.append(index)
 
-    def reject(self, index: int, sub: int, reason: Reason) -> None:
-        """Note that one event of a record cannot be."""
-        delivery = self.delivery
-        offset, timestamp_ns = int(delivery.offsets[index]), int(delivery.timestamps_ns[index])
-        self.rejects.append(Reject(index, offset, sub, timestamp_ns, reason.code, reason.detail, delivery.records[index]))
+    def reject(self, index: int, sub: int, reason: Reason, raw: bytes | None) -> None:
+        """Note that a record, or the one event of it that is `raw`, cannot be."""
+        offset, timestamp_ns = int(self.delivery.offsets[index]), int(self.delivery.timestamps_ns[index])
+        self.rejects.append(Reject(index, offset, sub, timestamp_ns, reason.code, reason.detail, raw))
 
 
 def decode(delivery: Delivery, limits: Parsing) -> Decoded:
@@ -97,9 +97,9 @@ def decode(delivery: Delivery, limits: Parsing) -> Decoded:
     found, max_bytes = _Found(delivery), limits.max_record_bytes
     for index, raw in enumerate(delivery.records):
         if raw is None:
-            found.reject(index, 0, Reason(RejectCode.TOMBSTONE, "the record has no value"))
+            found.reject(index, 0, Reason(RejectCode.TOMBSTONE, "the record has no value"), raw)
         elif len(raw) > max_bytes:
-            found.reject(index, 0, Reason(RejectCode.TOO_LARGE, f"{len(raw)} bytes, more than {max_bytes}"))
+            found.reject(index, 0, Reason(RejectCode.TOO_LARGE, f"{len(raw)} bytes, more than {max_bytes}"), raw)
         else:
             try:
                 wire = _read(raw)
@@ -128,7 +128,7 @@ def _reread(found: _Found, index: int, raw: bytes, error: Exception) -> None:
         reason = as_json if other.reason.code is RejectCode.MALFORMED_JSON != as_json.code else other.reason
     except UNREADABLE as other:
         reason = reason_of(other, raw[len(BYTE_ORDER_MARK) :])
-    found.reject(index, 0, reason)
+    found.reject(index, 0, reason, raw)
 
 
 def _columns(found: _Found) -> EventBatch | None:
@@ -165,5 +165,7 @@ def _columns(found: _Found) -> EventBatch | None:
     keep = np.ones(n, np.bool_)
     for position, reason in refused.items():
         keep[position] = False
-        found.reject(found.index[position], int(subs[position]), reason)
+        # Of a record with many events only the one in question is rejected.
+        raw = as_record(wires[position]) if position in found.spans else delivery.records[found.index[position]]
+        found.reject(found.index[position], int(subs[position]), reason, raw)
     return take(batch, keep)

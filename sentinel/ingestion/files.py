@@ -1,21 +1,28 @@
 """Files and standard input of JSON lines, read once; a file is taken up where the store's position says."""
 
 import asyncio
+import contextlib
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO
+from typing import Final, TypeVar
 
 import numpy as np
 
 from sentinel.core.batch import Delivery, PartitionId
-from sentinel.core.errors import StartupError
+from sentinel.core.errors import PermanentError, StartupError
 from sentinel.core.ports import Clock, Outcome, PartitionOwner
 from sentinel.ingestion.gate import Gate
+from sentinel.ingestion.lines import Lines
 from sentinel.observability.logs import get
 
-STANDARD_INPUT = "-"
-BLOCK_LINES = 2_000
+T = TypeVar("T")
+
+STANDARD_INPUT: Final = "-"
+BLOCK_BYTES: Final = 524_288
+"""Most bytes read in one go, hence of one delivery, the rest of a long line aside."""
 
 log = get(__name__)
 
@@ -36,31 +43,35 @@ class FileSource:
         self._path = path
         self._owner = owner
         self._clock = clock
-        self._max_record_bytes = max_record_bytes
-        self._file: BinaryIO | None = None
+        self._lines = Lines(max_record_bytes)
+        self._file: BufferedReader | None = None
         self._next_offset = 0
+        self._stored_lines = 0
         self._gate = Gate()
         name = "standard-input" if path == STANDARD_INPUT else str(Path(path).resolve())
         self._log = PartitionId("embedded", f"file:{name}", 0)
 
     async def open(self) -> None:
-        """Open the file and skip the lines that are stored. Raises StartupError when it cannot be read."""
+        """Open the file. Raises StartupError when it cannot be read."""
         try:
-            file = sys.stdin.buffer if self._path == STANDARD_INPUT else await asyncio.to_thread(Path(self._path).open, "rb")
+            self._file = await asyncio.to_thread(self._opened)
         except OSError as error:
             raise StartupError(
                 f"cannot read {self._path}: {error.strerror}. Check ingestion.files.paths and the file's permissions."
             ) from error
-        self._file = file
         self._next_offset = await self._owner.assigned(self._log, None, 0) or 0
-        if self._next_offset and self._path != STANDARD_INPUT:
-            skipped = await asyncio.to_thread(self._lines, self._next_offset)
-            log.info("file taken up where it was left", path=self._path, lines_skipped=len(skipped))
+        self._stored_lines = 0 if self._path == STANDARD_INPUT else self._next_offset
+
+    def _opened(self) -> BufferedReader:
+        if self._path != STANDARD_INPUT:
+            return Path(self._path).open("rb")
+        # A reader of our own: the thread that waits in it must not hold the lock of sys.stdin when the process ends.
+        return open(sys.stdin.fileno(), "rb", closefd=False)
 
     async def read(self) -> Delivery | None:
         """The next lines; None at the end of the file."""
         await self._gate.passage()
-        records = await asyncio.to_thread(self._lines, BLOCK_LINES)
+        records = await _aside(self._next_lines)
         if not records:
             return None
         first = self._next_offset
@@ -75,14 +86,30 @@ class FileSource:
             size_bytes=sum(map(len, records)),
         )
 
-    def _lines(self, count: int) -> Sequence[bytes]:
-        """Up to `count` lines without their ends, each at most one byte longer than allowed. Blocking."""
-        lines: list[bytes] = []
-        while self._file is not None and len(lines) < count and (line := self._file.readline(self._max_record_bytes + 1)):
-            lines.append(line.rstrip(b"\r\n"))
-            while not line.endswith(b"\n") and (line := self._file.readline(self._max_record_bytes)):
-                pass  # the rest of a line that is too large
-        return lines
+    def _next_lines(self) -> Sequence[bytes]:
+        """The lines of the next block that are not stored yet; none at the end. Blocking: waits for some."""
+        while self._file is not None:
+            try:
+                block = self._file.read1(BLOCK_BYTES)
+            except OSError as error:
+                raise PermanentError(f"cannot read {self._path}: {error.strerror}. What was read is safe; start again to go on.") from error
+            lines = self._unstored(self._lines.feed(block) if block else self._lines.end())
+            if lines:
+                return lines
+            if not block:
+                self._at_end()
+                break
+        return ()
+
+    def _unstored(self, lines: Sequence[bytes]) -> Sequence[bytes]:
+        skipped = min(self._stored_lines, len(lines))
+        self._stored_lines -= skipped
+        return lines[skipped:]
+
+    def _at_end(self) -> None:
+        if self._stored_lines:
+            log.warning("file is shorter than what was stored of it: nothing new was read", path=self._path, missing=self._stored_lines)
+            self._stored_lines = 0
 
     async def ack(self, delivery: Delivery, outcome: Outcome) -> None:
         """Nothing to do: the store's position is the file's position."""
@@ -96,7 +123,33 @@ class FileSource:
         self._gate.lift()
 
     async def close(self) -> None:
-        """Close the file."""
+        """Close the file. Standard input stays open: a thread may still be waiting in it."""
         if self._file is not None and self._path != STANDARD_INPUT:
             self._file.close()
         self._file = None
+
+
+async def _aside(work: Callable[[], T]) -> T:
+    """Run on a thread that the end of the process does not wait for: standard input may never say anything again."""
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[T] = loop.create_future()
+
+    def finish(result: T | None, error: Exception | None) -> None:
+        if done.done():
+            return
+        if error is not None:
+            done.set_exception(error)
+        else:
+            done.set_result(result)  # type: ignore[arg-type]  # there is a result where there is no error
+
+    def run() -> None:
+        result, failed = None, None
+        try:
+            result = work()
+        except Exception as error:  # noqa: BLE001  handed to the waiting task
+            failed = error
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            loop.call_soon_threadsafe(finish, result, failed)
+
+    threading.Thread(target=run, name="read-file", daemon=True).start()
+    return await done

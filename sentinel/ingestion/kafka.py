@@ -39,6 +39,12 @@ class Assignment:
     """The offset to commit next; None when all is committed."""
 
 
+Gathered = dict[TopicPartition, tuple[Assignment, list[ConsumerRecord]]]
+
+
+Gathered = dict[TopicPartition, tuple[Assignment, list[ConsumerRecord]]]
+
+
 class KafkaSource:
     """A `Source` on one topic of a consumer group.
 
@@ -125,29 +131,44 @@ class KafkaSource:
 
     async def _poll(self, consumer: AIOKafkaConsumer) -> None:
         """One round: records of all partitions, lingering a little for more when there are few."""
-        limit = self._config.max_poll_records
+        gathered: Gathered = {}
+        missing = self._config.max_poll_records - await self._gather(consumer, gathered, POLL_MS, self._config.max_poll_records)
+        if gathered and missing > 0 and self._config.linger_ms > 0:
+            await self._clock.sleep(self._config.linger_ms / 1e3)
+            await self._gather(consumer, gathered, 0, missing)
+        received_ns = self._clock.now_ns()
+        for tp, (assignment, batch) in gathered.items():
+            if self._assignments.get(tp) is assignment:
+                self._ready.append(self._delivery(assignment, batch, received_ns))
+                self._note_lag(consumer, tp, batch[-1].offset)
+
+    async def _gather(self, consumer: AIOKafkaConsumer, gathered: Gathered, timeout_ms: int, limit: int) -> int:
+        """Add what the client has now to what was gathered; returns how many records that were.
+
+        Records are matched with their assignment at the very moment the client hands them over: a partition that is not ours yet is
+        still being restored, and its records are read again after the seek.
+        """
+        records = await self._getmany(consumer, timeout_ms, limit)
+        for tp, batch in records.items():
+            assignment = self._assignments.get(tp)
+            if assignment is None or not batch:
+                continue
+            holder, gathered_batch = gathered.get(tp, (assignment, []))
+            gathered[tp] = (assignment, [*gathered_batch, *batch] if holder is assignment else batch)
+        return sum(map(len, records.values()))
+
+    async def _getmany(self, consumer: AIOKafkaConsumer, timeout_ms: int, limit: int) -> dict[TopicPartition, list[ConsumerRecord]]:
+        """What the client has, within the time; nothing when it failed, which is told and waited for."""
         try:
-            records = await consumer.getmany(timeout_ms=POLL_MS, max_records=limit)
-            missing = limit - sum(map(len, records.values()))
-            if records and missing > 0 and self._config.linger_ms > 0:
-                await self._clock.sleep(self._config.linger_ms / 1e3)
-                for tp, more in (await consumer.getmany(timeout_ms=0, max_records=missing)).items():
-                    records.setdefault(tp, []).extend(more)
+            return await consumer.getmany(timeout_ms=timeout_ms, max_records=limit)
         except OffsetOutOfRangeError as error:
             await self._skip_gap(consumer, error)
-            return
         except KafkaError as error:
             # The client reconnects by itself; without a wait a broken connection would spin.
             self._metrics.kafka_consumption_errors.inc()
             log.warning("reading from Kafka failed, will go on", error=repr(error))
             await self._clock.sleep(1.0)
-            return
-        received_ns = self._clock.now_ns()
-        for tp, batch in records.items():
-            assignment = self._assignments.get(tp)
-            if assignment is not None and batch:
-                self._ready.append(self._delivery(assignment, batch, received_ns))
-                self._note_lag(consumer, tp, batch[-1].offset)
+        return {}
 
     def _delivery(self, assignment: Assignment, batch: Sequence[ConsumerRecord], received_ns: int) -> Delivery:
         values = [record.value for record in batch]
@@ -210,14 +231,16 @@ class KafkaSource:
         consumer = self._consumer
         if consumer is None:
             return
+        # The client fetches from the committed offset while this callback still restores: nothing may be handed over before the seek.
+        consumer.pause(tp)
         self._epochs += 1
         assignment = Assignment(PartitionId(self._cluster, tp.topic, tp.partition), self._epochs)
-        self._assignments[tp] = assignment
         self._metrics.rebalances.labels("assigned").inc()
         try:
             await self._start(consumer, tp, assignment)
         except Exception as error:  # noqa: BLE001  aiokafka swallows what a listener raises: a failed restore must not read on
-            self._fault(consumer, tp, f"state not restored: {error}")
+            self._fault(consumer, tp, assignment, f"state not restored: {error}")
+        self._assignments[tp] = assignment
 
     async def _start(self, consumer: AIOKafkaConsumer, tp: TopicPartition, assignment: Assignment) -> None:
         committed = await consumer.committed(tp)
@@ -228,7 +251,8 @@ class KafkaSource:
             start = end if self._config.auto_offset_reset == "latest" else first
             log.info("the group starts here", partition=str(assignment.source), offset=start, policy=self._config.auto_offset_reset)
         if start > end:
-            self._fault(consumer, tp, f"position {start} is beyond the end {end}: was the topic made anew? Use another state_dir.")
+            reason = f"position {start} is beyond the end {end}: was the topic made anew? Use another state_dir."
+            self._fault(consumer, tp, assignment, reason)
             return
         if start < first:
             self._gap(assignment, start, first)
@@ -236,8 +260,8 @@ class KafkaSource:
         consumer.seek(tp, start)
         # Committed at once, so that "latest" is decided once in a group's life.
         assignment.commit = start if committed is None or committed < start else None
-        if not self._gate.is_open:
-            consumer.pause(tp)
+        if self._gate.is_open:
+            consumer.resume(tp)
 
     async def revoked(self, tp: TopicPartition) -> None:
         """A partition is going: commit what is safe, drop the rest."""
@@ -261,14 +285,13 @@ class KafkaSource:
         self._metrics.kafka_offset_gap.inc(max(0, first - start))
         log.error("records were deleted before they could be read", partition=str(assignment.source), from_offset=start, to_offset=first)
 
-    def _fault(self, consumer: AIOKafkaConsumer, tp: TopicPartition, reason: str) -> None:
+    def _fault(self, consumer: AIOKafkaConsumer, tp: TopicPartition, assignment: Assignment, reason: str) -> None:
         """Keep a partition that cannot be read: paused, told, and never answered by a reset to `latest`."""
         consumer.pause(tp)
         consumer.seek(tp, 0)  # a position is needed, or the client would look for one by itself
-        partition = str(self._assignments[tp].source)
-        self.faults[partition] = reason
+        self.faults[str(assignment.source)] = reason
         self._metrics.kafka_consumption_errors.inc()
-        log.error("partition paused", partition=partition, reason=reason)
+        log.error("partition paused", partition=str(assignment.source), reason=reason)
 
     def _note_lag(self, consumer: AIOKafkaConsumer, tp: TopicPartition, last: int) -> None:
         end = consumer.highwater(tp)

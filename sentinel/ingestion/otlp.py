@@ -6,10 +6,10 @@ integers as strings. Spans are decoded one by one, so that a bad span spoils no 
 
 import re
 from base64 import b64encode
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
-from typing import TYPE_CHECKING, Final
+from functools import cache, partial
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 
@@ -17,28 +17,37 @@ from sentinel.core.errors import RejectCode
 from sentinel.ingestion.attributes import Value
 from sentinel.ingestion.protobuf import Extent, Extents
 from sentinel.ingestion.span import Span, SpanEvent, event_of
-from sentinel.ingestion.unusable import UNREADABLE, Reason, UnusableError, reason_of
+from sentinel.ingestion.unusable import UNREADABLE, Budget, Reason, UnusableError, reason_of
 
 if TYPE_CHECKING:
     from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
     from opentelemetry.proto.resource.v1.resource_pb2 import Resource
     from opentelemetry.proto.trace.v1.trace_pb2 import Span as ProtoSpan
 
-MAX_SPANS: Final = 10_000
-"""More spans than this in one record are too_large: the smallest take two bytes and 200 bytes of memory each."""
-
-MAX_SPAN_PARTS: Final = 2_000
-"""More attributes, events and links than this in one span are too_large."""
+MAX_LLM_SPANS: Final = 2_500
+MAX_SPANS: Final = 5_000
+MAX_PARTS: Final = 30_000
+MAX_VALUES: Final = 100_000
+"""What may be looked at in one record; beyond it the record, or the span that holds too many values, is too_large. Two bytes of OTLP can
+stand for 200 bytes of memory and much work; a megabyte of real spans stays below.
+"""
 
 EVENT_TEXTS: Final = ("gen_ai.input.messages", "gen_ai.output.messages", "gen_ai.prompt", "gen_ai.completion")
 STATUS_ERROR: Final = 2
 
 _SMALL_BYTES = 16_384
-"""Messages up to this size are parsed without counting their parts first."""
+"""Messages up to this size are parsed without counting their fields first."""
 
 _LLM_MARKS = (b"gen_ai.", b"llm.", b"openinference.span.kind")
 _INTEGER = re.compile(r"-?[0-9]{1,20}")
 _DOUBLES = frozenset({"NaN", "Infinity", "-Infinity"})
+
+
+class BadSpan(NamedTuple):
+    """A span that looks like an LLM request and cannot be an event, with the bytes of this span alone."""
+
+    reason: Reason
+    raw: bytes
 
 
 @dataclass(slots=True)
@@ -48,10 +57,29 @@ class Spans:
     Attributes:
         events: one per LLM span, in the record's order: the event, or why it is none.
         filtered: how many spans are no LLM requests; 1 for a record without any span, so that every record is accounted for.
+        budget: how many more LLM spans are accepted.
     """
 
-    events: list[SpanEvent | Reason] = field(default_factory=list)
+    events: list[SpanEvent | BadSpan] = field(default_factory=list)
     filtered: int = 0
+    budget: Budget = field(default_factory=lambda: Budget(MAX_LLM_SPANS, "LLM spans"))
+
+    def add(self, raw: bytes, read: Callable[[bytes], Span], resource: Mapping[str, Value]) -> None:
+        """Read one span; what is wrong with it is wrong with it alone. Raises UnusableError when the record holds too many."""
+        try:
+            event: SpanEvent | BadSpan | None = event_of(read(raw), resource)
+        except (UnusableError, *UNREADABLE) as error:
+            event = BadSpan(reason_of(error, raw, "span"), raw)
+        if event is None:
+            self.filtered += 1
+        else:
+            self.budget.spend(1)
+            self.events.append(event)
+
+    def counted(self) -> "Spans":
+        """The same; one is filtered when there was no span."""
+        self.filtered = self.filtered or int(not self.events)
+        return self
 
 
 def from_json(resource_spans: bytes) -> Spans:
@@ -61,21 +89,24 @@ def from_json(resource_spans: bytes) -> Spans:
         resource_spans: the value of the record's `resourceSpans`.
 
     Raises:
-        UnusableError: the tree around the spans is not OTLP, or it holds too many spans.
+        UnusableError: it holds too many spans.
+        ValueError, RecursionError: the tree around the spans is not OTLP; see `reason_of`.
     """
-    try:
-        tree = _read_tree(resource_spans) or []
-    except UNREADABLE as error:
-        raise UnusableError(*reason_of(error, resource_spans, "resourceSpans")) from error
-    if sum(len(scope.spans or ()) for branch in tree for scope in branch.scope_spans or ()) > MAX_SPANS:
-        raise UnusableError(RejectCode.TOO_LARGE, f"more than {MAX_SPANS} spans in one record")
-    found = Spans()
+    tree = _read_tree(resource_spans) or []
+    parts, count = Budget(MAX_PARTS, "parts"), Budget(MAX_SPANS, "spans")
+    parts.spend(len(tree))
     for branch in tree:
-        resource = _json_attributes(branch.resource.attributes if branch.resource else None)
+        parts.spend(len(branch.scope_spans or ()))
+        count.spend(sum(len(scope.spans or ()) for scope in branch.scope_spans or ()))
+    values = Budget(MAX_VALUES, "attribute values")
+    read = partial(_from_json_span, values=values)
+    spans = Spans()
+    for branch in tree:
+        resource = _json_attributes(branch.resource.attributes if branch.resource else None, values)
         for scope in branch.scope_spans or ():
             for raw in scope.spans or ():
-                _add(found, bytes(raw), _from_json_span, resource)
-    return _counted(found)
+                spans.add(bytes(raw), read, resource)
+    return spans.counted()
 
 
 def from_protobuf(raw: bytes) -> Spans:
@@ -84,39 +115,23 @@ def from_protobuf(raw: bytes) -> Spans:
     Raises:
         UnusableError: this is no `ExportTraceServiceRequest` (malformed_json), or it holds too many spans.
     """
-    extents = Extents(raw, 2 * MAX_SPANS)
-    found = Spans()
+    parts, count, values = Budget(MAX_PARTS, "parts"), Budget(MAX_SPANS, "spans"), Budget(MAX_VALUES, "attribute values")
+    extents = Extents(raw, parts)
+    read = partial(_from_protobuf_span, parts=parts, values=values)
+    spans = Spans()
     for resource_spans in _numbered(1, extents.within(0, len(raw))):
         inner = extents.within(*resource_spans)
-        resource = _resource(b"".join(raw[start:stop] for start, stop in _numbered(1, inner)))
+        resource = _from_protobuf_resource(b"".join(raw[start:stop] for start, stop in _numbered(1, inner)), parts, values)
         for scope_spans in _numbered(2, inner):
             for start, stop in _numbered(2, extents.within(*scope_spans)):
-                _add(found, raw[start:stop], _from_protobuf_span, resource)
-    return _counted(found)
-
-
-def _add(found: Spans, raw: bytes, read: Callable[[bytes], Span | None], resource: Mapping[str, Value]) -> None:
-    """Read one span; what is wrong with it is wrong with it alone."""
-    try:
-        span = read(raw)
-        event = event_of(span, resource) if span else None
-    except (UnusableError, *UNREADABLE) as error:
-        found.events.append(reason_of(error, raw, "span"))
-    else:
-        if event is None:
-            found.filtered += 1
-        else:
-            found.events.append(event)
-
-
-def _counted(found: Spans) -> Spans:
-    found.filtered = found.filtered or int(not found.events)
-    return found
-
-
-def _bounded(parts: int) -> None:
-    if parts > MAX_SPAN_PARTS:
-        raise UnusableError(RejectCode.TOO_LARGE, f"span: more than {MAX_SPAN_PARTS} attributes, events and links")
+                span = raw[start:stop]
+                # Strings stand in protobuf as they are, so most other spans need not be parsed.
+                if any(mark in span for mark in _LLM_MARKS):
+                    count.spend(1)
+                    spans.add(span, read, resource)
+                else:
+                    spans.filtered += 1
+    return spans.counted()
 
 
 def _with_texts(attributes: dict[str, Value], events: Iterable[tuple[str, Mapping[str, Value]]]) -> tuple[dict[str, Value], str | None]:
@@ -194,11 +209,11 @@ _read_tree = msgspec.json.Decoder(list[_ResourceSpans] | None).decode
 _read_span = msgspec.json.Decoder(_Span).decode
 
 
-def _from_json_span(raw: bytes) -> Span:
+def _from_json_span(raw: bytes, values: Budget) -> Span:
     span = _read_span(raw)
-    _bounded(len(span.attributes or ()) + sum(1 + len(event.attributes or ()) for event in span.events or ()))
-    events = ((event.name or "", _json_attributes(event.attributes)) for event in span.events or ())
-    attributes, exception = _with_texts(_json_attributes(span.attributes), events)
+    values.spend(len(span.events or ()))
+    events = ((event.name or "", _json_attributes(event.attributes, values)) for event in span.events or ())
+    attributes, exception = _with_texts(_json_attributes(span.attributes, values), events)
     status = span.status or _Status()
     return Span(
         span.trace_id or None,
@@ -213,17 +228,19 @@ def _from_json_span(raw: bytes) -> Span:
     )
 
 
-def _json_attributes(pairs: list[_KeyValue] | None) -> dict[str, Value]:
-    return {pair.key: _json_value(pair.value) for pair in pairs or ()}
+def _json_attributes(pairs: list[_KeyValue] | None, values: Budget) -> dict[str, Value]:
+    values.spend(len(pairs or ()))
+    return {pair.key: _json_value(pair.value, values) for pair in pairs or ()}
 
 
-def _json_value(value: _AnyValue | None) -> Value:
+def _json_value(value: _AnyValue | None, values: Budget) -> Value:
     if value is None:
         return None
     if value.array_value is not None:
-        return [_json_value(inner) for inner in value.array_value.values or ()]
+        values.spend(len(value.array_value.values or ()))
+        return [_json_value(inner, values) for inner in value.array_value.values or ()]
     if value.kvlist_value is not None:
-        return _json_attributes(value.kvlist_value.values)
+        return _json_attributes(value.kvlist_value.values, values)
     if value.int_value is not None:
         return _integer(value.int_value)
     if value.double_value is not None:
@@ -259,26 +276,24 @@ def _numbered(number: int, extents: list[Extent]) -> list[tuple[int, int]]:
 @cache
 def _messages() -> "tuple[type[ProtoSpan], type[Resource], type[Exception]]":
     """The generated classes, imported at the first protobuf record: most deployments never see one."""
-    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]  # noqa: PLC0415  protobuf ships no types
+    from google.protobuf.message import DecodeError  # noqa: PLC0415
     from opentelemetry.proto.resource.v1.resource_pb2 import Resource  # noqa: PLC0415
     from opentelemetry.proto.trace.v1.trace_pb2 import Span as ProtoSpan  # noqa: PLC0415
 
     return ProtoSpan, Resource, DecodeError
 
 
-def _from_protobuf_span(raw: bytes) -> Span | None:
-    """The span, None when its bytes show that it is no LLM request: strings stand in protobuf as they are."""
-    if not any(mark in raw for mark in _LLM_MARKS):
-        return None
+def _from_protobuf_span(raw: bytes, parts: Budget, values: Budget) -> Span:
     if len(raw) > _SMALL_BYTES:
-        Extents(raw, MAX_SPAN_PARTS).within(0, len(raw))
+        Extents(raw, parts).within(0, len(raw))
     span_type, _, decode_error = _messages()
     try:
         span = span_type.FromString(raw)
     except decode_error as error:
         raise _undecodable("span", error) from error
-    events = ((event.name, _protobuf_attributes(event.attributes)) for event in span.events)
-    attributes, exception = _with_texts(_protobuf_attributes(span.attributes), events)
+    values.spend(len(span.events))
+    events = ((event.name, _protobuf_attributes(event.attributes, values)) for event in span.events)
+    attributes, exception = _with_texts(_protobuf_attributes(span.attributes, values), events)
     return Span(
         span.trace_id.hex() or None,
         span.span_id.hex() or None,
@@ -292,12 +307,12 @@ def _from_protobuf_span(raw: bytes) -> Span | None:
     )
 
 
-def _resource(raw: bytes) -> dict[str, Value]:
+def _from_protobuf_resource(raw: bytes, parts: Budget, values: Budget) -> dict[str, Value]:
     if len(raw) > _SMALL_BYTES:
-        Extents(raw, MAX_SPAN_PARTS).within(0, len(raw))
+        Extents(raw, parts).within(0, len(raw))
     _, resource_type, decode_error = _messages()
     try:
-        return _protobuf_attributes(resource_type.FromString(raw).attributes)
+        return _protobuf_attributes(resource_type.FromString(raw).attributes, values)
     except decode_error as error:
         raise _undecodable("resource", error) from error
 
@@ -309,17 +324,19 @@ def _undecodable(part: str, error: Exception) -> UnusableError:
     return UnusableError(RejectCode.MALFORMED_JSON, f"{part}: not OTLP protobuf")
 
 
-def _protobuf_attributes(pairs: "Iterable[KeyValue]") -> dict[str, Value]:
-    return {pair.key: _protobuf_value(pair.value) for pair in pairs}
+def _protobuf_attributes(pairs: "Sequence[KeyValue]", values: Budget) -> dict[str, Value]:
+    values.spend(len(pairs))
+    return {pair.key: _protobuf_value(pair.value, values) for pair in pairs}
 
 
-def _protobuf_value(value: "AnyValue") -> Value:
+def _protobuf_value(value: "AnyValue", values: Budget) -> Value:
     kind = value.WhichOneof("value")
     if kind is None:
         return None
     if kind == "array_value":
-        return [_protobuf_value(inner) for inner in value.array_value.values]
+        values.spend(len(value.array_value.values))
+        return [_protobuf_value(inner, values) for inner in value.array_value.values]
     if kind == "kvlist_value":
-        return _protobuf_attributes(value.kvlist_value.values)
+        return _protobuf_attributes(value.kvlist_value.values, values)
     found: str | bool | int | float | bytes = getattr(value, kind)
     return b64encode(found).decode() if isinstance(found, bytes) else found

@@ -17,8 +17,8 @@ from sentinel.ingestion.key_formats import KEY_FORMATS
 
 FoundSpan = tuple[int, int, str]
 
-MEMORY_BYTES: Final = 64 << 20
-"""Room of one automaton's states; beyond it RE2 starts its state cache anew and stays linear."""
+GATE_BYTES: Final = 32 << 20
+"""Room of a gate's states; beyond it RE2 starts its state cache anew and stays linear. A single expression has RE2's usual 8 MiB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +33,7 @@ class Rule:
         text_only: not searched in identifiers, which are full of digits that look like numbers of people, and may be addresses.
         look_again: after a refused candidate, search on from its second character instead of its end. Only for patterns with bounded
             matches, so that the search stays linear.
+        weak: it names a span only where no other rule found anything in it.
     """
 
     type: str
@@ -41,6 +42,7 @@ class Rule:
     check: checks.Check | None = None
     text_only: bool = False
     look_again: bool = False
+    weak: bool = False
 
 
 # A number starts at a word boundary or behind the "\n" of a JSON text within a text.
@@ -60,7 +62,7 @@ _IPV6: Final = rf"(?:{_HEXTETS})?::(?:{_HEXTETS}(?::{_IPV4[len(_EDGE) :]})?)?|[0
 
 _EXTENSION: Final = r"(?:[ ,]{0,2}(?:x|ext\.?|#) ?\d{1,6})?"
 _INTERNATIONAL: Final = (
-    rf"(?:\+|{_EDGE}00)[1-9]\d{{0,2}}{_GAP_OR_DOT}?(?:\(\d{{1,5}}\){_GAP_OR_DOT}?)?\d{{1,12}}(?:(?:{_GAP_OR_DOT}|/)\d{{1,8}}){{0,6}}"
+    rf"(?:\+|{_EDGE}00)[1-9]\d{{0,2}}{_GAP_OR_DOT}?(?:\(\d{{1,5}}\){_GAP_OR_DOT}?)?\d{{1,12}}(?:(?:{_GAP_OR_DOT}|/)\d{{2,8}}){{0,6}}"
 )
 _NORTH_AMERICAN: Final = (
     rf"(?:{_EDGE}1{_GAP_OR_DOT}?)?\([2-9]\d{{2}}\) ?\d{{3}}{_GAP_OR_DOT}?\d{{4}}"
@@ -108,6 +110,10 @@ _BASIC: Final = r"\b[Bb]asic +([A-Za-z0-9+/]{6,}={0,2})"
 _COOKIE: Final = r"(?i)\b(?:set-)?cookie\\*[\"']?: {0,4}\\*[\"']?([^\s\"']+=[^\r\n\"']+)"
 
 _WORDS: Final = ("password", "passwd", "pwd", "passphrase", "passcode", "passwort", "contraseña", "mot de passe")
+_KEY_WORDS: Final = (
+    "api_key", "auth_token", "access_token", "refresh_token", "private_token", "client_secret", "secret_key", "access_key", "account_key",
+    "encryption_key", "signing_key",
+)  # fmt: skip
 # What stands between a key and its value: `=`, `: `, `":"`, `=>`, `>` of XML.
 _SUFFIX: Final = r"(?:s|\d{1,3}|[_\-.][\w\-]{1,20})?"
 _BETWEEN: Final = r"(?:\\*[\"'`]?\s{0,4}(?::=|=>|==?|:)\s{0,4}|>)"
@@ -124,14 +130,14 @@ _SIGNATURE: Final = (
 )
 
 
-def _pairs(words: Iterable[str], name: str) -> tuple[Rule, ...]:
+def _pairs(words: Iterable[str], name: str, check: checks.Check) -> tuple[Rule, ...]:
     """The rules for the values of keys that hold one of `words`: `db_password=x`, `"api_key": "x"`, `secret: x`, `--token x`."""
     any_word = "(?:" + "|".join(_word(word) for word in words) + ")"
     pair = rf"(?i){any_word}{_SUFFIX}{_BETWEEN}"
     option = rf"(?i)--[\w\-]{{0,20}}{any_word}[\w\-]{{0,20}}[ =]"
     return (
-        Rule(name, pair + _VALUE, gate=pair, check=checks.value),
-        Rule(name, rf"{option} {{0,4}}{_VALUE}", gate=option, check=checks.value),
+        Rule(name, pair + _VALUE, gate=pair, check=check),
+        Rule(name, rf"{option} {{0,4}}{_VALUE}", gate=option, check=check),
     )
 
 
@@ -160,7 +166,8 @@ BUILT_IN: Final[tuple[Rule, ...]] = (
     Rule("AUTH_HEADER", _COOKIE),
     Rule("URL_CREDENTIALS", _URL_CREDENTIALS, gate=r"://[^\s/?#@\"'<>]{1,256}@"),
     Rule("SECRET", _SIGNATURE, check=checks.random_value),
-    *_pairs(_WORDS, "PASSWORD"),
+    *_pairs(_WORDS, "PASSWORD", checks.value),
+    *_pairs(_KEY_WORDS, "SECRET", checks.spoken_value),
     Rule("PASSWORD", rf"{_SPOKEN} {{0,4}}:? {{0,4}}{_VALUE}", gate=_SPOKEN, check=checks.spoken_value),
     Rule("SECRET", _KEY_VALUE_RANDOM + _RANDOM_VALUE, check=checks.random_value),
     Rule("EMAIL", _EMAIL, gate=r"[\pL\pN._%+'\-](?:@|%40)[\pL\pN]"),
@@ -170,12 +177,12 @@ BUILT_IN: Final[tuple[Rule, ...]] = (
     Rule("IBAN", f"(?i){_IBAN}", check=checks.iban, text_only=True, look_again=True),  # small letters, as in hexadecimal ids
     Rule("US_SSN", _SSN, check=checks.ssn, text_only=True, look_again=True),
     Rule("US_SSN", _SSN_IN_CONTEXT, gate=_SSN_IN_CONTEXT_GATE, check=checks.ssn, text_only=True),
-    Rule("IP_ADDRESS", _IPV4, check=checks.ipv4, text_only=True, look_again=True),
+    Rule("IP_ADDRESS", _IPV4, check=checks.ipv4, text_only=True),
     Rule("IP_ADDRESS", _IPV6, gate=r"[0-9A-Fa-f]::|::[0-9A-Fa-f]|(?:[0-9A-Fa-f]{1,4}:){7}", check=checks.ipv6, text_only=True),
     Rule("PHONE", _PHONE, gate=_PHONE_GATE, check=checks.phone, text_only=True, look_again=True),
     Rule("PHONE", _PHONE_IN_CONTEXT, gate=_PHONE_IN_CONTEXT_GATE, check=checks.phone_in_context, text_only=True, look_again=True),
     Rule("PHONE", _PHONE_BEFORE_WORD, gate=rf"(?i)\d{_PLACE}", check=checks.phone_in_context, text_only=True, look_again=True),
-    Rule("URL", _URL, check=checks.sentence_end, text_only=True),
+    Rule("URL", _URL, check=checks.sentence_end, text_only=True, weak=True),
 )
 
 
@@ -188,7 +195,7 @@ def configured(patterns: Sequence[str]) -> tuple[Rule, ...]:
         ValueError: a pattern is empty, is not RE2 or matches the empty text; names the pattern and the cure.
     """
     words = [pattern for pattern in patterns if is_plain_word(pattern)]
-    rules = list(_pairs(words, "SECRET")) if words else []
+    rules = list(_pairs(words, "SECRET", checks.value)) if words else []
     for pattern in patterns:
         if pattern not in words:
             _refuse_unusable(pattern)
@@ -209,11 +216,11 @@ def _refuse_unusable(pattern: str) -> None:
         )
 
 
-def options() -> re2.Options:
+def options(memory_bytes: int = 8 << 20) -> re2.Options:
     """The options of every expression: quiet, UTF-8, bounded memory."""
     chosen = re2.Options()
     chosen.log_errors = False
-    chosen.max_mem = MEMORY_BYTES
+    chosen.max_mem = memory_bytes
     return chosen
 
 
@@ -281,9 +288,9 @@ class Finder:
 
     def _united(self, found: list[tuple[int, int, int]]) -> list[FoundSpan]:
         united: list[FoundSpan] = []
-        longest = (0, 0)
+        longest = (False, 0, 0)
         for start, end, number in found:
-            rank = (end - start, -number)
+            rank = (not self.rules[number].weak, end - start, -number)
             if united and start < united[-1][1]:
                 last_start, last_end, last_type = united[-1]
                 united[-1] = (last_start, max(last_end, end), self.rules[number].type if rank > longest else last_type)
@@ -296,7 +303,7 @@ class Finder:
 
 def gate_of(patterns: Iterable[str]) -> re2.Set:
     """One automaton over all `patterns`; its `Match` gives the numbers of those that occur."""
-    gate = re2.Set.SearchSet(options())
+    gate = re2.Set.SearchSet(options(GATE_BYTES))
     for pattern in patterns:
         gate.Add(pattern)
     gate.Compile()

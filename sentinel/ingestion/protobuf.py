@@ -6,7 +6,7 @@ Source: https://protobuf.dev/programming-guides/encoding/.
 from typing import Final, NamedTuple
 
 from sentinel.core.errors import RejectCode
-from sentinel.ingestion.unusable import UnusableError
+from sentinel.ingestion.unusable import Budget, UnusableError
 
 _VARINT, _FIXED64, _NESTED, _FIXED32 = 0, 1, 2, 5
 _FIXED_BYTES: Final = {_FIXED64: 8, _FIXED32: 4}
@@ -23,30 +23,25 @@ class Extent(NamedTuple):
 class Extents:
     """Finds the length-delimited fields of a message at a cost bounded for the whole record.
 
-    A few bytes of protobuf can describe a message that takes hundreds in memory. Counting before parsing keeps hostile records cheap.
-
     Args:
         raw: the record.
-        most: how many fields may be looked at in all.
+        budget: how many fields may be looked at in all.
     """
 
-    def __init__(self, raw: bytes, most: int) -> None:
+    def __init__(self, raw: bytes, budget: Budget) -> None:
         self._raw = raw
-        self._most = most
-        self._left = most
+        self._budget = budget
 
     def within(self, start: int, stop: int) -> list[Extent]:
         """The length-delimited fields of the message that fills `raw[start:stop]`.
 
         Raises:
-            UnusableError: malformed_json when this is not protobuf, too_large beyond the allowed number of fields.
+            UnusableError: malformed_json when this is not protobuf, too_large when the budget is spent.
         """
         found = []
         at = start
         while at < stop:
-            self._left -= 1
-            if self._left < 0:
-                raise UnusableError(RejectCode.TOO_LARGE, f"more than {self._most} parts in one record")
+            self._budget.spend(1)
             tag, at = self._varint(at)
             kind = tag & 7
             if kind == _NESTED:

@@ -3,16 +3,17 @@
 import asyncio
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from sentinel.core.batch import Delivery, PartitionId
-from sentinel.core.errors import FullError
+from sentinel.core.errors import FullError, RetryableError
 from sentinel.core.ports import Clock, Outcome, PartitionOwner
 from sentinel.ingestion.gate import Gate
 
 HTTP_LOG = PartitionId("embedded", "http", 0)
+STOPPING = "the daemon is stopping; what is not confirmed may be sent again with the same event_ids"
 MERGE_RECORDS = 5_000
 """Requests that wait together travel as one delivery up to this many records."""
 
@@ -46,7 +47,7 @@ class QueueSource:
         self._gate = Gate()
         self._next_offset = 0
         self._drained_bytes_per_s = float(max_bytes)
-        self._last_ack = clock.monotonic()
+        self._busy_since = clock.monotonic()
         self._closed = False
         self.queue_bytes = 0
 
@@ -59,12 +60,18 @@ class QueueSource:
 
         Raises:
             FullError: no room; says when to come again. Nothing was taken.
+            RetryableError: the daemon is stopping. Nothing was taken, or what was is not confirmed: handing it in again with the same
+                event ids is harmless.
         """
         size = sum(map(len, records))
+        if self._closed:
+            raise RetryableError(STOPPING, 5.0)
         # An empty queue takes anything, or a request larger than the whole queue could never be served.
-        if self._closed or (self.queue_bytes and self.queue_bytes + size > self._max_bytes):
+        if self.queue_bytes and self.queue_bytes + size > self._max_bytes:
             raise FullError("the ingest queue is full", self._retry_after_s())
         request = Request(records, size, self._clock.now_ns(), asyncio.get_running_loop().create_future())
+        if not self.queue_bytes:
+            self._busy_since = self._clock.monotonic()
         self.queue_bytes += size
         self._waiting.append(request)
         self._arrived.set()
@@ -113,10 +120,11 @@ class QueueSource:
             start = end
 
     def _measure(self, size_bytes: int) -> None:
+        """Follow the rate at which a queue that is not empty drains; idle time says nothing about it."""
         now = self._clock.monotonic()
-        rate = size_bytes / max(now - self._last_ack, 1e-3)
+        rate = size_bytes / max(now - self._busy_since, 1e-3)
         self._drained_bytes_per_s += 0.2 * (rate - self._drained_bytes_per_s)
-        self._last_ack = now
+        self._busy_since = now
 
     def _retry_after_s(self) -> float:
         """When half of the queue should be free at the rate it drains."""
@@ -131,19 +139,22 @@ class QueueSource:
         self._gate.lift()
 
     async def close(self) -> None:
-        """Take nothing more; callers whose records were never read are told."""
+        """Take nothing more; callers whose records are not safe are told."""
         self._closed = True
         self._arrived.set()
-        for request in self._waiting:
+        for request in (*self._waiting, *(request for requests in self._in_work.values() for request in requests)):
             if not request.done.done():
-                request.done.set_exception(FullError("the daemon is stopping", 5.0))
+                request.done.set_exception(RetryableError(STOPPING, 5.0))
                 request.done.exception()  # its caller may be gone; that is no error of ours
         self._waiting.clear()
 
 
 def _share(outcome: Outcome, start: int, end: int, records: int, all_records: int) -> Outcome:
-    """One caller's part of a delivery's outcome. Dead letters are told apart by record; repeats only when the caller was alone."""
-    letters = [letter for letter in outcome.dead_letters if start <= letter.index < end]
+    """One caller's part of a delivery's outcome, dead letters by their place in that caller's request.
+
+    A caller who shares a delivery learns which records are dead letters; repeats among the others count as stored.
+    """
     if records == all_records:
         return outcome
-    return Outcome(records - len(letters), letters, 0, 0)
+    letters = [replace(letter, index=letter.index - start) for letter in outcome.dead_letters if start <= letter.index < end]
+    return Outcome(records - len({letter.index for letter in letters}), letters, 0, 0)

@@ -52,7 +52,9 @@ class RawRecord:
         text = window.decode("utf-8", "replace")
         if len(raw) > len(window):
             text = text[: _last_token(text)]
-        text = self._escape.sub(_unescaped, self._without_values(text.encode("utf-8", "replace"))).decode("utf-8", "replace")
+        # Patterns come first, while a value still stands behind its key, and once more behind the escapes that may have hidden one.
+        raw_text = self._without_values(self._redacted(text).encode("utf-8", "replace"))
+        text = self._escape.sub(_unescaped, raw_text).decode("utf-8", "replace")
         return _on_one_line(self._redacted(text))[: self._max_chars]
 
     def _without_values(self, raw: bytes) -> bytes:

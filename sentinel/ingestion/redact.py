@@ -35,8 +35,8 @@ class Redactor:
         rules = (*BUILT_IN, *configured)
         self._texts = Finder(rules, _IN_TEXT)
         self._identifiers = Finder([rule for rule in rules if not rule.text_only], _IN_IDENTIFIER)
-        self._wide = re2.compile(_IN_TEXT, options())
-        self._unprintable = re2.compile(_IN_IDENTIFIER, options())
+        self._wide = re2.compile(f"{_IN_TEXT}+", options())
+        self._unprintable = re2.compile(f"{_IN_IDENTIFIER}+", options())
 
     def text(self, text: str, counts: Counts) -> tuple[str, bool]:
         """The redacted text, and whether invisible characters were removed. What was found is added to `counts`.
@@ -125,8 +125,7 @@ def _replaced(unwanted: "re2.Pattern", raw: bytes) -> bytes:
 
 
 def _plain(match: "re2.Match") -> bytes:
-    code = ord(match.group().decode())
-    return bytes((code - 0xFEE0,)) if 0xFF01 <= code <= 0xFF5E else b""
+    return bytes(ord(char) - 0xFEE0 for char in match.group().decode() if "\uff01" <= char <= "\uff5e")
 
 
 def _chars(raw: bytes, at: int) -> int:

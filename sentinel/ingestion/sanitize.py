@@ -62,7 +62,7 @@ def pseudonym(key: bytes, user_id: str) -> str:
     """The keyed one-way name of a user: `p1_` and 26 characters of base32 of the HMAC-SHA256. A pseudonym stays as it is.
 
     >>> pseudonym(b"a key of the installation", "alice")
-    'p1_wktmzfpucc5uxc5p5zxvjpydpp'
+    'p1_4boesr3vcr6cwjtqckn7p2nazo'
     """
     if is_pseudonym(user_id):
         return user_id
@@ -149,7 +149,7 @@ class Sanitizer:
     def batch(self, batch: EventBatch) -> CleanBatch:
         """The batch without personal data and secrets; texts only where the configuration keeps them.
 
-        A plain event costs about a microsecond, a text of 1,500 characters about five more.
+        A plain event costs about two microseconds, a text of 1,500 characters about eight more, three of them for its hash.
         """
         noticed = _Noticed()
         names, series = self._series(batch, noticed)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from math import isfinite
+from sys import float_info
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -65,6 +66,7 @@ def event_of(span: Span, resource: Mapping[str, Value]) -> SpanEvent | None:
     operation = _operation(fields.known, span.attributes)
     if operation is None:
         return None
+    _check_times(span)
     values: dict[str, Any] = {name: _text(fields.known[name]) for name in TEXTS if name in fields.known}
     values |= {name: _whole(name, fields.known[name]) for name in COUNTS if name in fields.known}
     values |= {name: _number(name, fields.known[name]) for name in NUMBERS if name in fields.known}
@@ -74,7 +76,7 @@ def event_of(span: Span, resource: Mapping[str, Value]) -> SpanEvent | None:
     streaming = fields.known.get("streaming")
     wire = WireEvent(
         **values | _failure(span, values.get("error")),
-        timestamp=_start(span),
+        timestamp=span.start_ns or None,
         operation=operation,
         trace_id=span.trace_id,
         span_id=span.span_id,
@@ -107,7 +109,8 @@ def _text(value: Value) -> str:
 def _number(name: str, value: Value) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise UnusableError(RejectCode.WRONG_TYPE, f"{name}: expected number, got {_TYPES.get(type(value), 'null')}")
-    if not isfinite(value) or value < 0:
+    # Comparing, not converting: an integer may be too large for a float.
+    if not 0 <= value <= float_info.max:
         raise UnusableError(RejectCode.OUT_OF_RANGE, f"{name}: number negative or not finite")
     return float(value)
 
@@ -127,10 +130,10 @@ def _duration_ms(span: Span) -> float | None:
     return (span.end_ns - span.start_ns) / 1e6
 
 
-def _start(span: Span) -> int | None:
-    if span.start_ns and not EARLIEST_NS <= span.start_ns < LATEST_NS:
-        raise UnusableError(RejectCode.BAD_TIMESTAMP, "span.startTimeUnixNano: not between the years 2000 and 2200")
-    return span.start_ns or None
+def _check_times(span: Span) -> None:
+    for name, at_ns in (("startTimeUnixNano", span.start_ns), ("endTimeUnixNano", span.end_ns)):
+        if at_ns and not EARLIEST_NS <= at_ns < LATEST_NS:
+            raise UnusableError(RejectCode.BAD_TIMESTAMP, f"span.{name}: not between the years 2000 and 2200")
 
 
 def _failure(span: Span, error_type: str | None) -> dict[str, Any]:

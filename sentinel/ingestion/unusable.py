@@ -26,6 +26,25 @@ class UnusableError(SentinelError):
         self.reason = Reason(code, detail)
 
 
+class Budget:
+    """How much of one record may be looked at. A few bytes can stand for much work; counting keeps hostile records cheap.
+
+    Args:
+        most: units of work.
+        unit: what is counted, for people.
+    """
+
+    def __init__(self, most: int, unit: str) -> None:
+        self._left = most
+        self._detail = f"more than {most} {unit} in one record"
+
+    def spend(self, count: int) -> None:
+        """Take `count` units. Raises UnusableError (too_large) when fewer are left."""
+        self._left -= count
+        if self._left < 0:
+            raise UnusableError(RejectCode.TOO_LARGE, self._detail)
+
+
 _TYPES = {"str": "string", "int": "integer", "float": "number", "bool": "boolean", "datetime": "RFC 3339 string"}
 _PATH = re.compile(r" - at `\$\.?([^`]*)`$")
 _EXPECTED = re.compile(r"^Expected `([^`]*)`, got `([^`]*)`")

@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 
-import msgspec
 import numpy as np
 
 from sentinel.config.schema import Validation
@@ -10,8 +9,7 @@ from sentinel.core.batch import IMPLAUSIBLE_SHIFT, Bool, EventBatch, Flag, Float
 from sentinel.core.errors import RejectCode
 from sentinel.core.metrics import COMPLETION_TOKENS, COST, LATENCY, METRIC_NAMES, PROMPT_TOKENS, TIME_PER_OUTPUT_TOKEN, TOTAL_TOKENS, TTFT
 from sentinel.ingestion.columns import take
-
-_encode = msgspec.json.Encoder().encode
+from sentinel.ingestion.wire import as_record
 
 
 def validate(batch: EventBatch, limits: Validation) -> tuple[EventBatch | None, list[Reject]]:
@@ -77,5 +75,5 @@ def _reject(batch: EventBatch, position: int, metric: int) -> Reject:
         timestamp_ns=int(batch.log_ns[position]),
         code=RejectCode.OUT_OF_RANGE,
         detail=f"{METRIC_NAMES[metric]}: outside its limits",
-        raw=_encode(batch.wire[position]),
+        raw=as_record(batch.wire[position]),
     )

@@ -127,3 +127,15 @@ class Extra(msgspec.Struct, gc=False, omit_defaults=True):
     response_length: int | None = None
     response_hash: str | None = None
     metadata: dict[str, str | float | bool | None] | None = None
+
+
+_encode = msgspec.json.Encoder().encode
+
+
+def as_record(wire: WireEvent) -> bytes:
+    """The event as a JSON record of the flat dialect, still raw: for one event of a record that holds others."""
+    try:
+        return _encode(wire)
+    except RecursionError:
+        # What could just be read may be nested too deep to be written; only these fields hold objects.
+        return _encode(msgspec.structs.replace(wire, error=None, errors=None, status=None, metadata=None))

@@ -42,7 +42,7 @@ class Metrics:
         self.storage_writes = self._counter("storage_writes", "Transactions of the store")
         self.storage_errors = self._counter("storage_errors", "Failed writes of the store, by kind", "kind")
         self.storage_write_seconds = self._histogram("storage_write_seconds", "Time of one write of the store")
-        self.storage_pruned = self._counter("storage_pruned_rows", "Rows deleted by retention")
+        self.storage_pruned_rows = self._counter("storage_pruned_rows", "Rows deleted by retention")
         self.pii_redactions = self._counter("pii_redactions", "Personal data and secrets found, by type", "type")
         self.pipeline_stage_seconds = self._histogram("pipeline_stage_seconds", "Time of one delivery in a stage", "stage")
         self.end_to_end_latency_seconds = self._histogram("end_to_end_latency_seconds", "From receipt of a delivery to its ack")

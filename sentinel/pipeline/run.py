@@ -212,11 +212,11 @@ class Pipeline:
         """Make everything processed durable, in order, then ack."""
         while True:
             group = await self._next_group()
-            live = [work for work in group if not self.stale(work.delivery)]
-            if live:
-                await self._write(live)
-            for work in group:
-                await self._settle(work, live=work in live)
+            judged = [(work, not self.stale(work.delivery)) for work in group]
+            if any(live for _, live in judged):
+                await self._write([work for work, live in judged if live])
+            for work, live in judged:
+                await self._settle(work, live=live)
                 self._queue.task_done()
 
     async def _next_group(self) -> list[Work]:

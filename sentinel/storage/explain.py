@@ -6,7 +6,7 @@ from math import floor, isfinite, log10, nan
 from sentinel.core.anomaly import DETECTORS, SEVERITIES, Anomaly, AnomalyBatch, DetectorName
 from sentinel.core.batch import CleanBatch, PartitionId, SeriesKey
 from sentinel.core.metrics import METRICS, Metric
-from sentinel.storage.timestamp import rfc3339
+from sentinel.core.timestamp import rfc3339
 
 THRESHOLD_NAMES = {
     DetectorName.ZSCORE: "z-score threshold",

@@ -14,10 +14,10 @@ from sentinel.core.batch import Dialect, PartitionId, SeriesKey, flag_names
 from sentinel.core.metrics import ERROR, METRIC_INDEX, METRIC_NAMES
 from sentinel.core.ports import StoredMetrics
 from sentinel.core.query import AnomalyQuery, Page, SeriesFilter, TelemetryQuery, TimeRange
+from sentinel.core.timestamp import rfc3339
 from sentinel.storage import schema
 from sentinel.storage.cursor import Place, decode_cursor, encode_cursor
 from sentinel.storage.explain import described, finding_of
-from sentinel.storage.timestamp import rfc3339
 
 MAX_LIMIT: Final = 10_000
 """Most items in one answer; a larger limit means this one."""

@@ -9,10 +9,10 @@ import orjson
 
 from sentinel.core.batch import Float64, SeriesKey
 from sentinel.core.query import SeriesPoint, SeriesPoints, SeriesQuery
+from sentinel.core.timestamp import rfc3339
 from sentinel.storage import rollup, rollup_rows, schema, sketch
 from sentinel.storage.reader import bounds, capped, series_condition, series_names
 from sentinel.storage.rollup import EVERYTHING, MINUTE_NS, SUMS, Rollups
-from sentinel.storage.timestamp import rfc3339
 
 MAX_POINTS: Final = 50_000
 """Most points in one answer, over all series."""

@@ -12,6 +12,7 @@ from sentinel.testing.targets import Target
 
 SLICE_NS: Final = NS // 10
 LONGEST_SLICE_NS: Final = NS
+LONGEST_SLICE_EVENTS: Final = 65_536
 
 
 @dataclass(slots=True)
@@ -31,7 +32,7 @@ async def paced(
 ) -> AsyncGenerator[Block, None]:
     """The simulator's traffic from `start_ns` on, each tenth of a second of it no earlier than it is due.
 
-    Who takes longer than that gets larger slices, up to a second each, until the clock is reached again.
+    Who takes longer than that gets larger slices, up to a second or `LONGEST_SLICE_EVENTS` each, until the clock is reached again.
 
     Args:
         simulator: gives the rate.
@@ -40,15 +41,17 @@ async def paced(
         elapsed_s: seconds since the start, by a clock that never goes back.
         pause: waits for so many seconds, or less.
     """
+    longest_ns = max(1, min(LONGEST_SLICE_NS, int(LONGEST_SLICE_EVENTS / simulator.rate * NS)))
+    slice_ns = min(SLICE_NS, longest_ns)
     done_ns = 0
     while length_ns is None or done_ns < length_ns:
-        end_ns = done_ns + SLICE_NS if length_ns is None else min(done_ns + SLICE_NS, length_ns)
+        end_ns = done_ns + slice_ns if length_ns is None else min(done_ns + slice_ns, length_ns)
         due_ns = int(elapsed_s() * NS)
         if due_ns < end_ns:
             await pause((end_ns - due_ns) / NS)
             due_ns = min(max(int(elapsed_s() * NS), done_ns), end_ns)  # a pause cut short makes a shorter slice
         else:
-            due_ns = min(due_ns, done_ns + LONGEST_SLICE_NS, due_ns if length_ns is None else length_ns)
+            due_ns = min(due_ns, done_ns + longest_ns, due_ns if length_ns is None else length_ns)
         yield simulator.keyed_block(start_ns + done_ns, start_ns + due_ns)
         done_ns = due_ns
 

@@ -18,9 +18,9 @@ from typing import Any, Final, Protocol
 import numpy as np
 
 from sentinel.core.anomaly import DetectorName
-from sentinel.core.batch import Flag, PartitionId, SeriesKey
+from sentinel.core.batch import Flag, SeriesKey
 from sentinel.core.metrics import COST, ERROR, LATENCY, PROMPT_TOKENS, TTFT
-from sentinel.core.ports import Query, Store, StoredMetrics
+from sentinel.core.ports import Query, Store
 from sentinel.core.query import AnomalyQuery, SeriesFilter, SeriesQuery, TelemetryQuery, TimeRange
 from sentinel.testing.expect import expect, expect_close
 from sentinel.testing.store_events import CHAT, LOG, SEARCH, SECOND_NS, START_NS, anomalies, events, write_of
@@ -65,11 +65,6 @@ async def stored_events(
 async def stored_offsets(store: StoreUnderTest, *, span: TimeRange = ALL_TIME, series: SeriesFilter = ANY, limit: int = 1_000) -> list[int]:
     """Offsets of all stored events that match, in the store's order."""
     return [event["offset"] for event in await stored_events(store, span=span, series=series, limit=limit)]
-
-
-async def replayed(store: StoreUnderTest, source: PartitionId, from_offset: int) -> list[StoredMetrics]:
-    """The blocks of a replay."""
-    return [block async for block in store.replay(source, from_offset)]
 
 
 # ------------------------------------------------------------------------------------------------------------------ writing
@@ -337,17 +332,17 @@ async def check_a_replay_gives_the_rows_in_log_order(make: StoreFactory) -> None
     batch.flags[::5] = Flag.TOO_OLD
     async with opened(make) as store:
         await store.write([write_of(batch), write_of(events(3, source=LOG._replace(partition=1)))])
-        blocks = await replayed(store, LOG, 1_000)
-        expect("nothing of an unknown log", await replayed(store, LOG._replace(topic="none"), 0), [])
-        expect("nothing beyond the end", await replayed(store, LOG, 12_000), [])
+        blocks = [block async for block in store.replay(LOG, 1_001)]
+        expect("nothing of an unknown log", [block async for block in store.replay(LOG._replace(topic="none"), 0)], [])
+        expect("nothing beyond the end", [block async for block in store.replay(LOG, 12_000)], [])
     whole = {name: np.concatenate([getattr(block, name) for block in blocks]) for name in ("offsets", "metrics", "flags", "ts_ns")}
-    expect("offsets", whole["offsets"].tolist(), list(range(1_000, 12_000)))
-    expect("metrics", np.array_equal(whole["metrics"], batch.metrics[1_000:], equal_nan=True), True)
-    expect("flags", np.array_equal(whole["flags"], batch.flags[1_000:]), True)
-    expect("times", np.array_equal(whole["ts_ns"], batch.ts_ns[1_000:]), True)
+    expect("offsets", whole["offsets"].tolist(), list(range(1_001, 12_000)))
+    expect("metrics", np.array_equal(whole["metrics"], batch.metrics[1_001:], equal_nan=True), True)
+    expect("flags", np.array_equal(whole["flags"], batch.flags[1_001:]), True)
+    expect("times", np.array_equal(whole["ts_ns"], batch.ts_ns[1_001:]), True)
     names = [block.names[i] for block in blocks for i in block.series.tolist()]
-    expect("series", names, [CHAT, SEARCH] * 5_500)
-    expect("event ids", [i for block in blocks for i in block.event_ids], batch.event_ids[1_000:])
+    expect("series", names, ([CHAT, SEARCH] * 6_000)[1_001:])
+    expect("event ids", [i for block in blocks for i in block.event_ids], batch.event_ids[1_001:])
 
 
 # ------------------------------------------------------------------------------------------------------------------ traffic

@@ -26,7 +26,7 @@ LONGEST_PAUSE_S: Final = 60.0
 
 KAFKA_BATCH_BYTES: Final = 524_288
 KAFKA_BATCHES_IN_FLIGHT: Final = 32
-CONNECT_S: Final = 10.0
+CONNECT_S: Final = 5.0
 
 
 class Target(Protocol):

@@ -1,12 +1,13 @@
 """Records in every dialect, and deliveries made of them."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, ArrayValue, KeyValue, KeyValueList
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from sentinel.config.schema import Parsing
 from sentinel.core.batch import Delivery, EventBatch, PartitionId, Reject
@@ -24,7 +25,7 @@ def delivery(records: Sequence[bytes | None], first_offset: int = 100, log_ns: i
     return Delivery(SOURCE, records, np.arange(first_offset, first_offset + n), np.full(n, log_ns), log_ns, 1, size)
 
 
-def flat(**fields: Any) -> dict[str, Any]:
+def flat(**fields: object) -> dict[str, Any]:
     """A minimal flat event with some fields changed; `...` leaves one out."""
     event = {"timestamp": "2026-01-15T10:30:00Z", "service_name": "chat", "model_name": "gpt-4o", "latency_ms": 120.5} | fields
     return {name: value for name, value in event.items() if value is not ...}
@@ -52,7 +53,7 @@ def rejected(record: dict[str, Any] | bytes | None) -> Reject:
     return found.rejects[0]
 
 
-def any_value(value: Any) -> AnyValue:
+def any_value(value: object) -> AnyValue:  # noqa: PLR0911  one type a line
     """A Python value in OTLP's union."""
     match value:
         case bool():
@@ -67,8 +68,10 @@ def any_value(value: Any) -> AnyValue:
             return AnyValue(bytes_value=value)
         case list():
             return AnyValue(array_value=ArrayValue(values=[any_value(inner) for inner in value]))
-        case _:
+        case dict():
             return AnyValue(kvlist_value=KeyValueList(values=key_values(value)))
+        case _:
+            raise TypeError(type(value))
 
 
 def key_values(attributes: dict[str, Any]) -> list[KeyValue]:
@@ -76,7 +79,9 @@ def key_values(attributes: dict[str, Any]) -> list[KeyValue]:
     return [KeyValue(key=key, value=any_value(value)) for key, value in attributes.items()]
 
 
-def request(*spans: dict[str, Any], service: str | None = "chat", duration_ms: float = 250.0, **resource: Any) -> ExportTraceServiceRequest:
+def request(
+    *spans: dict[str, Any], service: str | None = "chat", duration_ms: float = 250.0, **resource: object
+) -> ExportTraceServiceRequest:
     """An export request with one span for each dict of attributes; `events` and `status` are keys of their own."""
     export = ExportTraceServiceRequest()
     branch = export.resource_spans.add()
@@ -102,7 +107,7 @@ def as_json(export: ExportTraceServiceRequest) -> bytes:
     return json.dumps({"resourceSpans": branches}).encode()
 
 
-def _json_span(span: Any) -> dict[str, Any]:
+def _json_span(span: Span) -> dict[str, Any]:
     return {
         "traceId": span.trace_id.hex(),
         "spanId": span.span_id.hex(),
@@ -117,11 +122,11 @@ def _json_span(span: Any) -> dict[str, Any]:
     }
 
 
-def _json_pairs(pairs: Any) -> list[dict[str, Any]]:
+def _json_pairs(pairs: Iterable[KeyValue]) -> list[dict[str, Any]]:
     return [{"key": pair.key, "value": _json_value(pair.value)} for pair in pairs]
 
 
-def _json_value(value: AnyValue) -> dict[str, Any]:
+def _json_value(value: AnyValue) -> dict[str, Any]:  # noqa: PLR0911  one type a line
     match value.WhichOneof("value"):
         case "string_value":
             return {"stringValue": value.string_value}

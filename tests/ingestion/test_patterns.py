@@ -15,6 +15,7 @@ from sentinel.ingestion.sanitize import Sanitizer
 
 
 def sanitizer(*patterns: str) -> Sanitizer:
+    """A sanitizer that keeps texts, with these configured patterns."""
     parsing = Parsing(sanitize_patterns=list(patterns) or ["password", "api_key", "secret"])
     return Sanitizer(parsing, Validation(), Privacy(capture="redacted"), DeadLetters(), b"k" * 32)
 
@@ -105,7 +106,6 @@ LEFT_ALONE = [
     "550e8400-e29b-41d4-a716-446655440000",
     "00000000-4111-1111-1111-111111111111",
     "trace 4bf92f3577b34da6a3ce929d0e0e4736 span 00f067aa0ba902b7",
-    "be68539007547034",
     '{"ids": ["a4111111111111111", "4111111111111111b"], "loss": 0.4155552671, "x": 1.2345678901}',
     "4111 1111 1111 1112",
     "4222222222222222222",
@@ -119,6 +119,7 @@ LEFT_ALONE = [
     "@user on social, a @ b, f(x)@home",
     "order id 9876543210",
     "the password is required, a secret ingredient, basic understanding, bearer of news",
+    "PW = getpass.getpass('x'); password = load_secret(1), input(prompt='Password: ', echo=0) in '0123456789' of Boston, MA 02110-1301",
     "password=os.environ['PW'] password: ${PASSWORD} password: str, secret: <your secret>",
     "max_tokens=4096 total_tokens: 1234567 next_token: none",
     "token: 550e8400-e29b-41d4-a716-446655440000",
@@ -181,7 +182,7 @@ def test_sanitizing_twice_changes_nothing(text: str) -> None:
 @given(TEXTS)
 def test_the_gate_never_hides_a_find(text: str) -> None:
     """A rule that would find something is among those the gate lets through."""
-    finder = Redactor(configured(["password"]))._texts
+    finder = SANITIZER._redactor._texts
     raw = text.encode()
     everything = finder.spans(raw, range(len(finder.rules)))
     assert finder.spans(raw, finder.gate(raw) or []) == everything

@@ -266,6 +266,16 @@ async def test_large_pages_end_early(store: EmbeddedStore, monkeypatch: pytest.M
     assert await stored_offsets(store) == list(range(19, -1, -1))
 
 
+async def test_altered_cursors_are_refused(store: EmbeddedStore) -> None:
+    """Only the very text that was given is a cursor."""
+    await store.write([write_of(events(3))])
+    cursor = (await store.telemetry(TelemetryQuery(range=ALL_TIME, limit=1))).next_cursor
+    assert cursor is not None
+    for altered in (cursor + "=", cursor + "\n", "Ag" + cursor[2:], cursor[:-1], cursor * 2):
+        with pytest.raises(ValueError, match="the cursor is"):
+            await store.telemetry(TelemetryQuery(range=ALL_TIME, cursor=altered))
+
+
 async def test_answers_with_too_many_points_are_refused(store: EmbeddedStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """A question whose answer would be too large names what to change."""
     monkeypatch.setattr("sentinel.storage.traffic.MAX_POINTS", 10)
