@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Final
 
-import re2  # type: ignore[import-untyped]  # google-re2 ships no types
+import re2
 
 from sentinel.config.addresses import Address, host_of_url, is_loopback, parse_address
 from sentinel.config.loader import Loaded

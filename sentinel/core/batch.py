@@ -34,6 +34,10 @@ OVERFLOW = SeriesKey("default", "__other__", "__other__")
 """The series that takes the samples of every series beyond the configured cap."""
 
 
+NO_LOG_TIME = 0
+"""Log time of records from a log that has no time of its own, such as a file."""
+
+
 class PartitionId(NamedTuple):
     """One ordered log: a Kafka partition, the HTTP queue or a file."""
 
@@ -100,7 +104,7 @@ class Delivery:
         source: the log the records come from.
         records: raw bytes; None is a tombstone.
         offsets: int64[n], strictly rising.
-        timestamps_ns: int64[n], the log's own time of each record (append or create time).
+        timestamps_ns: int64[n], the log's own time of each record (append or create time); NO_LOG_TIME when it has none.
         received_ns: wall-clock time of receipt.
         epoch: assignment epoch of the partition when it was read; work of an old epoch is dropped.
         size_bytes: sum of the records' sizes.

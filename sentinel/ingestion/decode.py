@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 
 from sentinel.config.schema import Parsing
-from sentinel.core.batch import Delivery, Dialect, EventBatch, Flag, Reject
+from sentinel.core.batch import NO_LOG_TIME, Delivery, Dialect, EventBatch, Flag, Reject
 from sentinel.core.errors import RejectCode
 from sentinel.ingestion.columns import clean_event_ids, metrics, series, take, times
 from sentinel.ingestion.dialects import canonicalize
@@ -140,7 +140,8 @@ def _columns(found: _Found) -> EventBatch | None:
         subs[position], dialects[position], flags[position] = sub, dialect, flag
     unspelled = canonicalize(wires, dialects)
     log_ns = delivery.timestamps_ns[index]
-    keys, at = series(wires), times(wires, log_ns)
+    # A log without a time of its own cannot stand in for a missing timestamp: the time of receipt does.
+    keys, at = series(wires), times(wires, np.where(log_ns == NO_LOG_TIME, delivery.received_ns, log_ns))
     flags[clean_event_ids(wires)] |= Flag.CLEANED
     table, disagreeing = metrics(wires)
     batch = EventBatch(

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from sentinel.config.schema import Validation
-from sentinel.core.batch import IMPLAUSIBLE_SHIFT, Bool, EventBatch, Flag, Float64, Reject
+from sentinel.core.batch import IMPLAUSIBLE_SHIFT, NO_LOG_TIME, Bool, EventBatch, Flag, Float64, Reject
 from sentinel.core.errors import RejectCode
 from sentinel.core.metrics import COMPLETION_TOKENS, COST, LATENCY, METRIC_NAMES, PROMPT_TOKENS, TIME_PER_OUTPUT_TOKEN, TOTAL_TOKENS, TTFT
 from sentinel.ingestion.columns import take
@@ -17,7 +17,7 @@ def validate(batch: EventBatch, limits: Validation) -> tuple[EventBatch | None, 
 
     A value outside its limits is flagged (`implausible_flag`) or, with `on_out_of_range: reject`, refuses its event; a negative or
     infinite one always refuses it. A time too far ahead of the log's is clamped to it, an old one is flagged. The processing time
-    plays no part: a replay decides the same.
+    plays no part: a replay decides the same. Times from a log that has none of its own (a file) are not judged.
 
     Args:
         batch: decoded events; it is not changed.
@@ -60,6 +60,7 @@ def _outside(metrics: Float64, limits: Validation) -> Bool:
 
 def _with_times_judged(batch: EventBatch, limits: Validation) -> EventBatch:
     ahead_ns = batch.ts_ns - batch.log_ns
+    ahead_ns[batch.log_ns == NO_LOG_TIME] = 0
     future, old = ahead_ns > limits.max_future_secs * 1e9, ahead_ns < -limits.max_age_secs * 1e9
     if not future.any() and not old.any():
         return batch

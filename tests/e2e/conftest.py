@@ -62,6 +62,7 @@ class Sentinel:
         """Wait until `done`; says what it logged when it is not in time."""
         deadline = time.monotonic() + within_s
         while not done():
+            assert self.running, f"{what}: the process has ended:\n{self.log()}"
             assert time.monotonic() < deadline, f"{what}: not within {within_s} s:\n{self.log()}"
             time.sleep(0.1)
 

@@ -1,16 +1,19 @@
 """Limits: what is flagged, what is refused, and how times are set right."""
 
+import json
+from dataclasses import replace
 from typing import Any
 
 import msgspec
 import numpy as np
 import pytest
-from decode_inputs import LOG_NS, as_json, decoded, events, flat, request
+from decode_inputs import LOG_NS, as_json, decoded, delivery, events, flat, request
 
-from sentinel.config.schema import Validation
-from sentinel.core.batch import EventBatch, Flag, implausible_flag, learnable
+from sentinel.config.schema import Parsing, Validation
+from sentinel.core.batch import NO_LOG_TIME, EventBatch, Flag, implausible_flag, learnable
 from sentinel.core.errors import RejectCode
 from sentinel.core.metrics import COMPLETION_TOKENS, COST, LATENCY, PROMPT_TOKENS, TIME_PER_OUTPUT_TOKEN, TOTAL_TOKENS, TTFT
+from sentinel.ingestion.decode import decode
 from sentinel.ingestion.validate import validate
 from sentinel.ingestion.wire import WireEvent
 
@@ -132,3 +135,16 @@ def test_batch_is_not_changed() -> None:
     before = batch.ts_ns.tolist(), batch.flags.tolist()
     validate(batch, FLAG)
     assert (batch.ts_ns.tolist(), batch.flags.tolist()) == before
+
+
+def test_times_of_a_log_without_time_are_not_judged() -> None:
+    """A file of old events: nothing is too old or too far ahead, and a missing timestamp is the time of receipt, flagged."""
+    records = [flat(timestamp="2019-05-01T00:00:00Z"), flat(timestamp="2150-01-01T00:00:00Z"), flat(timestamp=...)]
+    handed = replace(delivery([json.dumps(record).encode() for record in records]), timestamps_ns=np.full(3, NO_LOG_TIME, np.int64))
+    batch = decode(handed, Parsing()).batch
+    assert batch is not None
+    judged, rejects = validate(batch, FLAG)
+    assert judged is not None
+    assert rejects == []
+    assert judged.flags.tolist() == [0, 0, int(Flag.TIMESTAMP_MISSING)]
+    assert judged.ts_ns[2] == handed.received_ns
