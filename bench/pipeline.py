@@ -30,6 +30,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 os.environ.setdefault("NUMBA_CACHE_DIR", str(ROOT / ".numba_cache"))
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # as `sentinel run` does
 sys.path.insert(0, str(ROOT))
 
 FLOOR_EVENTS_PER_S = 60_000
@@ -200,7 +201,7 @@ def traffic(options: argparse.Namespace, events: int) -> Iterator[list[bytes]]:
     services = service_profiles([f"service-{i}" for i in range(max(1, options.series // 10))])
     models = model_profiles([f"model-{i}" for i in range(min(10, options.series))])
     fleet = make_fleet([replace(service, streaming=True) for service in services], models)
-    simulator = Simulator(1, fleet=fleet, text_share=options.text_share, text_length=options.text_length)
+    simulator = Simulator(1, fleet=fleet, text_share=options.text_share, text_length=options.text_length // 2)
     return simulator.events(events, time.time_ns() - events * 1_000_000, 1_000_000)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from sentinel.cli.run import keep_kernels, start_logging
+from sentinel.cli.run import prepare_numerics, start_logging
 from sentinel.config.schema import Api, Config, Embedded, Observability, Storage
 
 
@@ -20,7 +20,7 @@ from sentinel.config.schema import Api, Config, Embedded, Observability, Storage
 )
 def demo(port: int, rate: float, seed: int, state_dir: Path | None) -> int:
     """Run the daemon on simulated traffic, with nothing to set up. Stop it with Ctrl-C."""
-    keep_kernels(Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "llm-sentinel" / "numba")
+    prepare_numerics(Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "llm-sentinel" / "numba")
     from sentinel.app.demo import traffic  # noqa: PLC0415  imports numba, which reads the variable set above
     from sentinel.app.serve import serve  # noqa: PLC0415  likewise
 

@@ -37,7 +37,7 @@ def run(file: Path | None, inputs: tuple[str, ...], *, exit_at_end: bool) -> int
     config = with_inputs(loaded.config, inputs, exit_at_end=exit_at_end)
     start_logging(config)
     show(f"sentinel: {loaded.origin}", err=True)
-    keep_kernels(Path(config.state_dir) / "numba")
+    prepare_numerics(Path(config.state_dir) / "numba")
     from sentinel.app.serve import serve  # noqa: PLC0415  imports numba, which reads the variable set above
 
     serve(config)
@@ -58,12 +58,17 @@ def start_logging(config: Config) -> None:
     logs.configure(config.observability.log_level, as_json=config.observability.log_json)
 
 
-def keep_kernels(directory: Path) -> None:
-    """Let numba keep what it compiled in `directory`, unless NUMBA_CACHE_DIR says otherwise. Must come before numba is imported."""
+def prepare_numerics(kernels: Path) -> None:
+    """Set what numpy and numba read when they are imported, unless the environment has it already. Must come before that.
+
+    One BLAS thread: nothing here multiplies matrices, and idle ones spin. Compiled kernels are kept in `kernels`.
+    """
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     if "NUMBA_CACHE_DIR" in os.environ:
         return
     try:
-        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        for directory in (kernels.parent, kernels):
+            directory.mkdir(parents=True, exist_ok=True, mode=0o700)
     except OSError as error:
-        raise StartupError(f"cannot make {directory}: {error.strerror}. Set state_dir to a directory this user may write.") from error
-    os.environ["NUMBA_CACHE_DIR"] = str(directory)
+        raise StartupError(f"cannot make {kernels}: {error.strerror}. Set state_dir to a directory this user may write.") from error
+    os.environ["NUMBA_CACHE_DIR"] = str(kernels)

@@ -54,7 +54,7 @@ class Kafka(Section):
     """Most records in one delivery."""
     linger_ms: float = Field(default=5.0, ge=0, le=1_000)
     """How long to wait for a delivery to fill once it holds a record, in milliseconds."""
-    fetch_max_bytes: int = Field(default=1_048_576, ge=1_024)
+    fetch_max_bytes: int = Field(default=4_194_304, ge=1_024)
     """Most bytes fetched of one partition at a time."""
     dead_letter_topic: Topic = "llm.telemetry.dlq"
     """Topic for records that cannot be events."""

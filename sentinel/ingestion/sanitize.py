@@ -29,7 +29,7 @@ MAX_IDENTIFIER_CHARS: Final = 128
 MAX_ERROR_CHARS: Final = 1_000
 MAX_ERRORS: Final = 16
 CACHE_ENTRIES: Final = 65_536
-"""Pseudonyms and names remembered; beyond it the memory starts anew."""
+"""Pseudonyms, names and dimensions remembered; beyond it the memory starts anew."""
 
 GATED_EVENTS: Final = 64
 """Events whose identifiers are looked at together; so many need a second look when one of them does."""
@@ -56,6 +56,17 @@ _PICK_REST: Final = attrgetter(*_REST)
 _NO_NUMBERS: Final = (None,) * len(_NUMBERS)
 _NO_REST: Final = (None,) * len(_REST)
 _MAX_LENGTH: Final = 1 << 53
+
+
+class _Linked(msgspec.Struct, gc=False, omit_defaults=True):
+    """The first fields of `Extra`: those that differ from event to event."""
+
+    user_id: _Name = None
+    session_id: _Name = None
+    request_id: _Name = None
+    trace_id: _Name = None
+    span_id: _Name = None
+    parent_span_id: _Name = None
 
 
 def pseudonym(key: bytes, user_id: str) -> str:
@@ -94,7 +105,7 @@ class _Noticed:
 
 
 class Sanitizer:
-    """Takes personal data and secrets out of batches and rejects. Built once; its methods are pure but for two bounded caches.
+    """Takes personal data and secrets out of batches and rejects. Built once; its methods are pure but for three bounded caches.
 
     Args:
         parsing: `max_text_length`, `sanitize_patterns`; with `enable_sanitization` false no text is kept at all.
@@ -119,6 +130,7 @@ class Sanitizer:
         self._redactor = Redactor(configured(parsing.sanitize_patterns))
         self._metadata = MetadataRules(self._redactor, self._pseudonym, keep_text=self._keep_text)
         self._raw = RawRecord(lambda text: self.text(text)[0], dead_letters.max_record_chars)
+        self._dimensions: dict[tuple[_Name, ...], bytes] = {}
         self._pseudonyms: dict[str | int, str] = {}
         self._names: dict[SeriesKey, tuple[SeriesKey, Counts]] = {}
         self._encode = msgspec.json.Encoder().encode
@@ -255,19 +267,41 @@ class Sanitizer:
     def _extras(self, batch: EventBatch, rows: list[_Row], noticed: _Noticed) -> list[bytes | None]:
         """Everything that is kept of each event besides its columns, as JSON; None when there is nothing."""
         failed = (batch.metrics[:, ERROR] > 0).tolist()
-        extras: list[bytes | None] = []
-        for i, (event, row) in enumerate(zip(batch.wire, rows, strict=True)):
-            user_id = event.user_id
-            extra = Extra(None if user_id is None or user_id == "" else self._pseudonym(user_id), *row[:11])
-            rest = _PICK_REST(event)
-            if rest != _NO_REST or failed[i]:
-                if rest[: len(_NUMBERS)] != _NO_NUMBERS:
-                    for name, number in zip(_NUMBERS, rest, strict=False):
-                        setattr(extra, name, number)
-                self._fill(extra, i, event, noticed, failed=failed[i])
-            encoded_extra = self._encode(extra)
-            extras.append(None if encoded_extra == b"{}" else encoded_extra)
-        return extras
+        rests = list(map(_PICK_REST, batch.wire))
+        return [
+            self._short(event.user_id, row)
+            if rest == _NO_REST and not failed[i]
+            else self._full(event, row, rest, i, noticed, failed=failed[i])
+            for i, (event, row, rest) in enumerate(zip(batch.wire, rows, rests, strict=True))
+        ]
+
+    def _short(self, user_id: str | int | None, row: _Row) -> bytes | None:
+        """The object of an event with identifiers only; the JSON of its dimensions, the same for many events, is remembered."""
+        links = self._encode(_Linked(None if user_id is None or user_id == "" else self._pseudonym(user_id), *row[:5]))
+        dimensions = self._dimensions.get(row[5:11])
+        if dimensions is None:
+            dimensions = self._remember_dimensions(row)
+        if not dimensions:
+            return None if links == b"{}" else links
+        return b"{" + dimensions if links == b"{}" else links[:-1] + b"," + dimensions
+
+    def _remember_dimensions(self, row: _Row) -> bytes:
+        encoded_dimensions = self._encode(Extra(**dict(zip(_DIMENSIONS, row[5:11], strict=True))))[1:]
+        if len(self._dimensions) >= CACHE_ENTRIES:
+            self._dimensions.clear()
+        self._dimensions[row[5:11]] = encoded_dimensions = b"" if encoded_dimensions == b"}" else encoded_dimensions
+        return encoded_dimensions
+
+    def _full(self, event: WireEvent, row: _Row, rest: tuple[Any, ...], i: int, noticed: _Noticed, *, failed: bool) -> bytes | None:
+        """The object of any event."""
+        user_id = event.user_id
+        extra = Extra(None if user_id is None or user_id == "" else self._pseudonym(user_id), *row[:11])
+        if rest[: len(_NUMBERS)] != _NO_NUMBERS:
+            for name, number in zip(_NUMBERS, rest, strict=False):
+                setattr(extra, name, number)
+        self._fill(extra, i, event, noticed, failed=failed)
+        encoded_extra = self._encode(extra)
+        return None if encoded_extra == b"{}" else encoded_extra
 
     def _fill(self, extra: Extra, i: int, event: WireEvent, noticed: _Noticed, *, failed: bool) -> None:
         """Everything of an event that is rarer than identifiers."""

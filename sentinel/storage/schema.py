@@ -5,6 +5,7 @@ least. The one other index of events ends in the series, so that a filter by ser
 """
 
 import sqlite3
+from functools import cache
 from typing import Final
 
 from sentinel.core.errors import StartupError
@@ -130,16 +131,19 @@ ROLLUP_VALUES: Final = (
 """In the order of `rollup.Rollups`: its sums, extremes and sketches."""
 
 
-def insert_events() -> str:
-    """The statement that stores one event. Its extra fields arrive as bytes and are kept as text."""
+@cache
+def insert_events(rows: int) -> str:
+    """The statement that stores so many events. Their extra fields arrive as bytes and are kept as text."""
     marks = ", ".join("?" * (len(EVENT_COLUMNS) - 1))
-    return f"INSERT INTO events ({', '.join(EVENT_COLUMNS)}) VALUES ({marks}, CAST(? AS TEXT))"  # noqa: S608  names from this file
+    values = ", ".join([f"({marks}, CAST(? AS TEXT))"] * rows)
+    return f"INSERT INTO events ({', '.join(EVENT_COLUMNS)}) VALUES {values}"  # noqa: S608  names from this file
 
 
-def insert_anomalies() -> str:
-    """The statement that stores one anomaly unless it is there."""
-    marks = ", ".join("?" * len(ANOMALY_COLUMNS))
-    return f"INSERT INTO anomalies ({', '.join(ANOMALY_COLUMNS)}) VALUES ({marks}) ON CONFLICT (id) DO NOTHING"  # noqa: S608  names from this file
+@cache
+def insert_anomalies(rows: int) -> str:
+    """The statement that stores those of so many anomalies that are not there."""
+    values = ", ".join([f"({', '.join('?' * len(ANOMALY_COLUMNS))})"] * rows)
+    return f"INSERT INTO anomalies ({', '.join(ANOMALY_COLUMNS)}) VALUES {values} ON CONFLICT (id) DO NOTHING"  # noqa: S608  names from this file
 
 
 def upsert_rollups() -> str:

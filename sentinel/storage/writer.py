@@ -6,10 +6,10 @@ failure it forgets all of it and reads it anew, so that memory cannot contradict
 
 import os
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import repeat
+from itertools import chain, islice, repeat
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
 
@@ -27,11 +27,11 @@ Table = Literal["events", "anomalies", "rollups"]
 
 FOLD_ROWS: Final = 50_000
 """Rows that may wait for the rollups; a write beyond them folds first."""
+ROWS_PER_STATEMENT: Final = 100
+"""Rows of one INSERT. Every statement gives the interpreter's lock away and waits to get it back: once a row costs more than the row."""
 SERIES_REMEMBERED: Final = 50_000
 """Series whose numbers are kept in memory."""
 
-_INSERT_EVENTS: Final = schema.insert_events()
-_INSERT_ANOMALIES: Final = schema.insert_anomalies()
 _UNFOLDED: Final = (
     f"SELECT off, sub, ts_ns, series, {', '.join(METRIC_NAMES)} FROM events "  # noqa: S608  names of our own columns
     "WHERE part = ? AND off >= ? AND (off, sub) > (?, ?) ORDER BY off, sub LIMIT ?"
@@ -258,13 +258,13 @@ class Writer:
         """Store the fresh events and their anomalies, and let the events wait for the rollups."""
         kept = write.batch if fresh.all() else write.batch.take(fresh)
         series = self._series_numbers(connection, kept)
-        connection.executemany(_INSERT_EVENTS, _event_rows(kept, series, part))
+        _insert_rows(connection, schema.insert_events, _event_rows(kept, series, part))
         anomalies = 0
         if len(write.anomalies):
             chosen = np.flatnonzero(fresh[write.anomalies.event])
             event = (np.cumsum(fresh) - 1)[write.anomalies.event[chosen]]
             rows = _anomaly_rows(write.anomalies, chosen, kept, event, series, part)
-            anomalies = connection.executemany(_INSERT_ANOMALIES, rows).rowcount
+            anomalies = _insert_rows(connection, schema.insert_anomalies, rows)
         connection.execute("UPDATE totals SET events = events + ?, anomalies = anomalies + ?", (len(kept), anomalies))
         self._waiting.append(_Waiting(kept.ts_ns, series, kept.metrics))
         self.waiting_rows += len(kept)
@@ -298,6 +298,14 @@ class Writer:
                 del self._series[next(iter(self._series))]
             self._series[name] = number
         return int(number)
+
+
+def _insert_rows(connection: sqlite3.Connection, statement: Callable[[int], str], rows: Iterator[tuple[Any, ...]]) -> int:
+    """Store rows, many with one statement; returns how many were new."""
+    stored = 0
+    while part := list(islice(rows, ROWS_PER_STATEMENT)):
+        stored += connection.execute(statement(len(part)), list(chain.from_iterable(part))).rowcount
+    return stored
 
 
 def _event_rows(batch: CleanBatch, series: Int64, part: int) -> Iterator[tuple[Any, ...]]:

@@ -43,8 +43,8 @@ def spread(count: int, first: int, seed: int = 0) -> CleanBatch:
 def stored(path: Path) -> tuple[list[tuple[object, ...]], Rollups]:
     """The rollup rows of a file, and the rollups recomputed from its event rows alone."""
     connection = sqlite3.connect(path)
-    rows = connection.execute(f"SELECT {rollup_rows.COLUMNS} FROM rollups ORDER BY minute, series").fetchall()  # noqa: S608  our own names
-    raw = connection.execute(f"SELECT ts_ns, series, {', '.join(METRIC_NAMES)} FROM events").fetchall()  # noqa: S608  our own names
+    rows = connection.execute(f"SELECT {rollup_rows.COLUMNS} FROM rollups ORDER BY minute, series").fetchall()
+    raw = connection.execute(f"SELECT ts_ns, series, {', '.join(METRIC_NAMES)} FROM events").fetchall()
     connection.close()
     keys = np.array([row[:2] for row in raw], dtype=np.int64).reshape(-1, 2)
     metrics = np.array([row[2:] for row in raw], dtype=np.float64).reshape(-1, len(METRIC_NAMES))
