@@ -81,6 +81,7 @@ async def consume(bootstrap: str, events: int, *, parse: bool) -> dict[str, Any]
 async def sentinel(bootstrap: str, events: int) -> dict[str, Any]:
     """The product (c): a whole daemon, API included, until every event is stored."""
     from sentinel.app.daemon import Daemon
+    from sentinel.app.serve import tune_garbage_collection
     from sentinel.config.schema import Api, Config, Ingestion, Kafka, Observability
     from sentinel.observability.logs import configure
 
@@ -95,8 +96,8 @@ async def sentinel(bootstrap: str, events: int) -> dict[str, Any]:
             observability=Observability(log_level="error"),
         )
         daemon = Daemon(config)
-        idle_rss = 0
         await daemon.start()
+        tune_garbage_collection()
         idle_rss = rss_bytes()
         cpu, began = time.process_time(), time.perf_counter()
         serving = asyncio.create_task(daemon.serve())

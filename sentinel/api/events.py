@@ -1,12 +1,15 @@
 """Ingest over HTTP: one event, an array, or NDJSON. 202 means durable."""
 
+import asyncio
+
 import msgspec
 from aiohttp import web
 
 from sentinel.api import params
-from sentinel.api.context import CONTEXT
+from sentinel.api.context import CONTEXT, Context, Ingest
 from sentinel.api.operation import Operation, problem, reply
 from sentinel.api.split import TooManyError, split
+from sentinel.core.errors import FullError, RetryableError
 from sentinel.core.ports import Outcome
 
 ENCODINGS = ("", "identity", "gzip", "deflate")
@@ -47,10 +50,27 @@ async def ingest(request: web.Request) -> web.Response:
     try:
         records = split(await request.read(), request.content_type, most)
     except TooManyError:
+        context.metrics.ingestion_errors.labels("too_many").inc()
         return problem(413, "Content Too Large", f"more than {most} events in one request; send smaller batches")
     if not records:
         return problem(400, "Bad Request", "the body holds no event; send one JSON object, an array of them, or one per line")
-    return _answer(await context.ingest.submit(records))
+    return _answer(await _submitted(context, context.ingest, records))
+
+
+async def _submitted(context: Context, ingest: Ingest, records: list[bytes]) -> Outcome:
+    """What became of the records; that they could not be made durable is counted."""
+    errors = context.metrics.ingestion_errors
+    try:
+        return await ingest.submit(records)
+    except FullError:
+        errors.labels("queue_full").inc()
+        raise
+    except RetryableError:
+        errors.labels("stopping").inc()
+        raise
+    except asyncio.CancelledError:
+        errors.labels("not_confirmed").inc()
+        raise
 
 
 def _answer(outcome: Outcome) -> web.Response:

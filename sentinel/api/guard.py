@@ -20,7 +20,6 @@ HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-store",
-    "Server": "llm-sentinel",
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
         "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -62,6 +61,10 @@ async def problems(request: web.Request, handler: Next) -> web.StreamResponse:
         return _http_problem(error, api)
     except (BadParameterError, FullError, RetryableError) as error:
         return _own_problem(error)
+    except web.RequestPayloadError:
+        return _unreadable(request)
+    except ConnectionError:
+        raise  # the client is gone: there is nobody to answer, and nothing of ours has failed
     except Exception:
         log.exception("request failed", method=request.method)
         return problem(500, "Internal Server Error", "the request failed on our side; the log has the details")
@@ -73,6 +76,15 @@ def _http_problem(error: web.HTTPException, api: Api) -> web.Response:
         return problem(413, "Content Too Large", detail)
     headers = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else None
     return problem(error.status, error.reason, f"{error.reason}: see /docs for what there is", headers)
+
+
+def _unreadable(request: web.Request) -> web.Response:
+    """The body cannot be decompressed, or breaks off: what follows on this connection cannot be told from it."""
+    # Without this aiohttp reads on, fails again, and cuts the connection before the answer is out.
+    request.content.feed_eof()
+    answer = problem(400, "Bad Request", "the body cannot be read: check Content-Encoding and Content-Length")
+    answer.force_close()
+    return answer
 
 
 def _own_problem(error: BadParameterError | FullError | RetryableError) -> web.Response:
@@ -107,8 +119,8 @@ async def origins(request: web.Request, handler: Next) -> web.StreamResponse:
 
 async def secure(_request: web.Request, response: web.StreamResponse) -> None:
     """Security headers on every answer."""
-    for name, value in HEADERS.items():
-        response.headers.setdefault(name, value)
+    response.headers.update(HEADERS)
+    response.headers["Server"] = "llm-sentinel"
 
 
 def _host(host: str) -> str:

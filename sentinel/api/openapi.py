@@ -10,6 +10,9 @@ from sentinel.api.operation import Operation, Parameter
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
+Shown = dict[type[msgspec.Struct], dict[str, Any]]
+"""The schema of each type, most of them a reference to the components."""
+
 
 class Problem(msgspec.Struct):
     """An error as RFC 9457 describes it; some carry more, such as the `errors` of events."""
@@ -22,9 +25,10 @@ class Problem(msgspec.Struct):
 
 def document(operations: Sequence[Operation]) -> dict[str, Any]:
     """The whole API as OpenAPI 3.1."""
-    results = [operation.result for operation in operations if operation.result is not None]
-    schemas, components = msgspec.json.schema_components([Problem, *results], ref_template="#/components/schemas/{name}")
-    shown: dict[type[msgspec.Struct], dict[str, Any]] = dict(zip([Problem, *results], schemas, strict=True))
+    used = [kind for operation in operations for kind in (operation.result, operation.body)]
+    types: list[type[msgspec.Struct]] = [Problem, *(kind for kind in used if isinstance(kind, type))]
+    schemas, components = msgspec.json.schema_components(types, ref_template="#/components/schemas/{name}")
+    shown: Shown = dict(zip(types, schemas, strict=True))
     paths: dict[str, Any] = {}
     for operation in operations:
         paths.setdefault(operation.path, {})[operation.method.lower()] = _described(operation, shown)
@@ -43,7 +47,7 @@ def document(operations: Sequence[Operation]) -> dict[str, Any]:
     }
 
 
-def _described(operation: Operation, shown: dict[type[msgspec.Struct], dict[str, Any]]) -> dict[str, Any]:
+def _described(operation: Operation, shown: Shown) -> dict[str, Any]:
     described: dict[str, Any] = {
         "operationId": f"{operation.method.lower()}{operation.path.title()}".translate(str.maketrans("", "", "/{}_-.")),
         "summary": operation.summary,
@@ -53,7 +57,8 @@ def _described(operation: Operation, shown: dict[type[msgspec.Struct], dict[str,
     if operation.parameters:
         described["parameters"] = [_parameter(parameter) for parameter in operation.parameters]
     if operation.body is not None:
-        described["requestBody"] = {"content": {kind: {"schema": operation.body} for kind in operation.body_types}}
+        schema = shown[operation.body] if isinstance(operation.body, type) else operation.body
+        described["requestBody"] = {"content": {kind: {"schema": schema} for kind in operation.body_types}}
     return described
 
 
@@ -62,7 +67,7 @@ def _parameter(parameter: Parameter) -> dict[str, Any]:
     return {"name": parameter.name, "in": parameter.where, "description": parameter.about, "schema": parameter.schema, **required}
 
 
-def _answer(status: int, about: str, operation: Operation, shown: dict[type[msgspec.Struct], dict[str, Any]]) -> dict[str, Any]:
+def _answer(status: int, about: str, operation: Operation, shown: Shown) -> dict[str, Any]:
     if operation.result is not None and (status < 400 or operation.tag == "health"):
         return {"description": about, "content": {"application/json": {"schema": shown[operation.result]}}}
     if status >= 400:

@@ -28,7 +28,7 @@ class Operation:
     Attributes:
         answers: what each status means.
         result: type of a successful answer's body, None when it is no JSON.
-        body: JSON Schema of the request body, None when it takes none; body_types are its content types.
+        body: type or JSON Schema of the request body, None when it takes none; body_types are its content types.
         early: whether it answers while the daemon is starting; the others are unavailable until then.
     """
 
@@ -39,7 +39,7 @@ class Operation:
     answers: dict[int, str]
     parameters: tuple[Parameter, ...] = ()
     result: type[msgspec.Struct] | None = None
-    body: dict[str, Any] | None = None
+    body: type[msgspec.Struct] | dict[str, Any] | None = None
     body_types: tuple[str, ...] = JSON
     tag: str = "queries"
     early: bool = False

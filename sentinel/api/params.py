@@ -1,5 +1,6 @@
 """Query parameters as values, with errors that name the parameter."""
 
+from collections import Counter
 from collections.abc import Collection, Mapping
 from datetime import UTC, datetime, timedelta
 
@@ -42,13 +43,12 @@ LIMIT = limit_of(100)
 def known(given: Mapping[str, str], allowed: Collection[Parameter]) -> None:
     """Refuse parameters that would be silently ignored: unknown ones, and the second of a name."""
     names = [parameter.name for parameter in allowed]
-    seen: set[str] = set()
-    for name in given:
+    times = Counter(name for name, _ in given.items())  # items, not keys: a multidict has a name once among its keys
+    for name, count in times.items():
         if name not in names:
             raise BadParameterError(f"there is no parameter {name[:64]!r} here; known are {', '.join(names) or 'none'}")
-        if name in seen:
+        if count > 1:
             raise BadParameterError(f"{name} may be given once")
-        seen.add(name)
 
 
 def series(given: Mapping[str, str]) -> SeriesFilter:

@@ -13,7 +13,10 @@ from sentinel.api.context import CONTEXT, Context
 from sentinel.api.operation import Operation, reply
 from sentinel.core.errors import StartupError
 
+LINGERING_S = 2.0
+"""How long the rest of a refused body is read and thrown away, so that its sender can see the answer, in seconds."""
 STATIC = Path(__file__).parent / "static"
+FILES = {file.name: file for file in STATIC.iterdir() if file.is_file()}
 PAGES = {"/": "index.html", "/docs": "docs.html"}
 
 
@@ -46,7 +49,7 @@ def application(context: Context) -> web.Application:
             app.router.add_route(operation.method, operation.path, answer)
     for path, file in PAGES.items():
         app.router.add_get(path, _page(STATIC / file))
-    app.router.add_static("/static", STATIC)
+    app.router.add_get("/static/{name}", _static)
     app.on_response_prepare.append(guard.secure)
     return app
 
@@ -56,6 +59,14 @@ def _page(file: Path) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
         return web.FileResponse(file)
 
     return page
+
+
+async def _static(request: web.Request) -> web.StreamResponse:
+    """One of the files that were there at start: no path leads anywhere else."""
+    file = FILES.get(request.match_info["name"])
+    if file is None:
+        raise web.HTTPNotFound
+    return web.FileResponse(file)
 
 
 class Server:
@@ -73,7 +84,9 @@ class Server:
     async def open(self) -> None:
         """Listen. Raises StartupError when the address is taken or not ours."""
         host, _, port = self._context.config.api.bind_addr.rpartition(":")
-        self._runner = web.AppRunner(application(self._context), access_log=None, shutdown_timeout=2.0, handle_signals=False)
+        self._runner = web.AppRunner(
+            application(self._context), access_log=None, shutdown_timeout=2.0, handle_signals=False, lingering_time=LINGERING_S
+        )
         await self._runner.setup()
         site = web.TCPSite(self._runner, host.strip("[]"), int(port))
         try:

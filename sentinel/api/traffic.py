@@ -124,7 +124,7 @@ OPERATIONS = (
         "Traffic over time; percentiles with at most 1% relative error",
         {200: "Series of points", 400: "Bad body"},
         result=Timeseries,
-        body=msgspec.json.schema(TimeseriesRequest),
+        body=TimeseriesRequest,
     ),
     Operation(
         "GET",

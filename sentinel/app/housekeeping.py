@@ -5,6 +5,7 @@ import contextlib
 from collections import deque
 
 from sentinel.api.context import Context
+from sentinel.core.batch import PartitionId
 from sentinel.core.errors import SentinelError
 from sentinel.observability.logs import get
 from sentinel.storage.embedded import EmbeddedStore
@@ -21,6 +22,7 @@ class Housekeeping:
 
     def __init__(self) -> None:
         self._stored: deque[tuple[float, int]] = deque(maxlen=RATE_TICKS + 1)
+        self._learned: dict[PartitionId, int] = {}
         self._task: asyncio.Task[None] | None = None
 
     def events_per_s(self) -> float:
@@ -31,7 +33,8 @@ class Housekeeping:
         return (last - first) / max(last_at - first_at, 1e-9)
 
     def start(self, context: Context, store: EmbeddedStore) -> None:
-        """Begin."""
+        """Begin. What the shards have learned until now is restored state, not news."""
+        self._learned = _learned(context)
         self._task = asyncio.create_task(self._run(context, store), name="housekeeping")
 
     async def close(self) -> None:
@@ -65,10 +68,17 @@ class Housekeeping:
         metrics.queue_bytes.labels("http").set(context.ingest.queue_bytes if context.ingest else 0)
         shards = list(pipeline.shards.values())
         metrics.baseline_series.set(sum(len(shard.baselines.names) for shard in shards))
-        metrics.baseline_samples.set(sum(shard.baselines.samples_learned for shard in shards))
+        self._count_learned(context)
         watermark = max((shard.watermark_ns for shard in shards), default=0)
         if watermark:
             metrics.watermark_age_seconds.set(max(0.0, (context.clock.now_ns() - watermark) / 1e9))
+
+    def _count_learned(self, context: Context) -> None:
+        """A partition that has come meanwhile is counted from the first look at it: what it had was learned elsewhere."""
+        before, self._learned = self._learned, _learned(context)
+        news = sum(samples - before.get(source, samples) for source, samples in self._learned.items())
+        context.metrics.baseline_updates.inc(max(0, news))
+        context.metrics.baseline_samples.set(sum(self._learned.values()))
 
     @staticmethod
     async def _prune(context: Context, store: EmbeddedStore) -> None:
@@ -78,3 +88,8 @@ class Housekeeping:
             log.warning("retention could not run, will be tried again", error=str(error))
             return
         context.metrics.storage_pruned_rows.inc(rows)
+
+
+def _learned(context: Context) -> dict[PartitionId, int]:
+    """How many samples each partition's baselines have learned since their state began."""
+    return {source: shard.baselines.samples_learned for source, shard in list(context.pipeline.shards.items())}

@@ -33,7 +33,7 @@ async def _serve(config: Config, beside: Beside | None) -> None:
     _on_signals(daemon)
     try:
         await daemon.start()
-        _tune_garbage_collection()
+        tune_garbage_collection()
         extra = asyncio.ensure_future(_tell(beside(daemon))) if beside is not None else None
         try:
             await daemon.serve()
@@ -45,11 +45,11 @@ async def _serve(config: Config, beside: Beside | None) -> None:
         await daemon.close()
 
 
-def _tune_garbage_collection() -> None:
+def tune_garbage_collection() -> None:
     """Events come and go as columns: almost all garbage dies young, and full collections only cost."""
     gc.collect()
     gc.freeze()
-    gc.set_threshold(100_000, 50, 100)
+    gc.set_threshold(1_000_000, 20, 100)
 
 
 async def _tell(extra: Awaitable[None]) -> None:

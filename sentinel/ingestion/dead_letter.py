@@ -3,20 +3,20 @@
 import asyncio
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
+from io import FileIO
 from pathlib import Path
-from typing import BinaryIO
 
 import msgspec
-from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError, MessageSizeTooLargeError
-from aiokafka.structs import RecordMetadata
+from aiokafka.errors import KafkaError
 
 from sentinel.config.schema import Kafka
 from sentinel.core.batch import DeadLetter
 from sentinel.core.errors import RetryableError, StartupError
 from sentinel.core.timestamp import rfc3339
-from sentinel.ingestion.kafka_client import client_options, ensure_topic, starting
+from sentinel.ingestion.kafka_client import ensure_topic, starting
+from sentinel.ingestion.kafka_producer import ConfirmedProducer, Keyed
 
 
 def encode(letter: DeadLetter) -> bytes:
@@ -43,40 +43,71 @@ class FileDeadLetters:
     def __init__(self, path: Path, max_bytes: int) -> None:
         self._path = path
         self._max_bytes = max_bytes
-        self._file: BinaryIO | None = None
+        self._is_open = False
+        self._file: FileIO | None = None
+        """None also after a rotation that failed half-way: the next write opens it."""
 
     async def open(self) -> None:
         """Open for appending. Raises StartupError when the file cannot be written."""
         try:
-            self._file = await asyncio.to_thread(self._path.open, "ab")
+            self._file = await asyncio.to_thread(_appending, self._path)
         except OSError as error:
             raise StartupError(
                 f"cannot write {self._path}: {error.strerror}. Check ingestion.dead_letters.path and its permissions."
             ) from error
+        self._is_open = True
 
     async def write(self, items: Sequence[DeadLetter]) -> None:
         """Append and sync; raises RetryableError when the disk refuses."""
         await asyncio.to_thread(self._append, b"".join(encode(letter) + b"\n" for letter in items))
 
     def _append(self, lines: bytes) -> None:
-        if self._file is None:
+        if not self._is_open:
             raise RetryableError(f"{self._path} is not open")
         try:
-            if self._file.tell() and self._file.tell() + len(lines) > self._max_bytes:
-                self._file.close()
-                self._path.replace(self._path.with_name(self._path.name + ".1"))
-                self._file = self._path.open("ab")
-            self._file.write(lines)
-            self._file.flush()
-            os.fsync(self._file.fileno())
+            file = self._file = self._with_room(len(lines))
+            _write_whole(file, lines)
         except OSError as error:
             raise RetryableError(f"cannot write {self._path}: {error.strerror}. Free space or check its permissions.") from error
 
+    def _with_room(self, size: int) -> FileIO:
+        """The file, rotated when it would grow too large."""
+        file = self._file or _appending(self._path)
+        if not file.tell() or file.tell() + size <= self._max_bytes:
+            return file
+        file.close()
+        self._file = None
+        self._path.replace(self._path.with_name(self._path.name + ".1"))
+        return _appending(self._path)
+
     async def close(self) -> None:
-        """Close the file."""
+        """Close the file. Twice is harmless."""
+        self._is_open = False
         if self._file is not None:
             self._file.close()
             self._file = None
+
+
+def _appending(path: Path) -> FileIO:
+    """The file at its end, unbuffered. A line that a crash cut off is ended, so that it spoils only itself."""
+    file = FileIO(path, "a+")
+    if (end := file.seek(0, os.SEEK_END)) and os.pread(file.fileno(), 1, end - 1) != b"\n":
+        file.write(b"\n")
+    return file
+
+
+def _write_whole(file: FileIO, lines: bytes) -> None:
+    """Write and sync everything or, where the disk allows, leave nothing behind: half a line would spoil the next."""
+    start, left = file.tell(), memoryview(lines)
+    try:
+        while left:
+            left = left[file.write(left) :]
+        os.fsync(file.fileno())
+    except OSError:
+        with suppress(OSError):
+            file.truncate(start)
+            file.seek(start)
+        raise
 
 
 class KafkaDeadLetters:
@@ -84,35 +115,30 @@ class KafkaDeadLetters:
 
     def __init__(self, config: Kafka) -> None:
         self._config = config
-        self._producer: AIOKafkaProducer | None = None
+        self._producer = ConfirmedProducer(config)
 
     async def open(self) -> None:
         """Connect; the topic is created when it is missing. Raises StartupError."""
         async with starting(self._config):
             await ensure_topic(self._config, self._config.dead_letter_topic)
-            self._producer = AIOKafkaProducer(acks="all", enable_idempotence=True, **client_options(self._config))
-            await self._producer.start()
+            await self._producer.open()
 
     async def write(self, items: Sequence[DeadLetter]) -> None:
-        """Send and wait for the confirms; raises RetryableError when one is missing."""
-        if self._producer is None:
-            raise RetryableError("the dead-letter producer is not open")
+        """Send and wait for the confirms; raises RetryableError when one is missing. What is too long goes without its record."""
+        topic = self._config.dead_letter_topic
         try:
-            sent = [await self._send(self._producer, letter) for letter in items]
-            await asyncio.gather(*sent)
-        except KafkaError as error:
-            raise RetryableError(f"dead-letter topic {self._config.dead_letter_topic}: {error!r}") from error
-
-    async def _send(self, producer: AIOKafkaProducer, letter: DeadLetter) -> "asyncio.Future[RecordMetadata]":
-        key = f"{letter.source}/{letter.offset}/{letter.sub}".encode()
-        try:
-            return await producer.send(self._config.dead_letter_topic, encode(letter), key)
-        except MessageSizeTooLargeError:
+            refused = await self._producer.produce(topic, [_keyed(letter) for letter in items])
             # Only the quoted record can be long; what was wrong and where it lies always fit.
-            return await producer.send(self._config.dead_letter_topic, encode(replace(letter, record="")), key)
+            shortened = [_keyed(replace(items[position], record="")) for position in refused]
+            if shortened and await self._producer.produce(topic, shortened):
+                raise RetryableError(f"dead-letter topic {topic} takes not even a letter without its record: raise its max.message.bytes")
+        except KafkaError as error:
+            raise RetryableError(f"dead-letter topic {topic}: {error!r}") from error
 
     async def close(self) -> None:
-        """Send what is left and disconnect."""
-        if self._producer is not None:
-            producer, self._producer = self._producer, None
-            await producer.stop()
+        """Send what is left and disconnect. Twice is harmless."""
+        await self._producer.close()
+
+
+def _keyed(letter: DeadLetter) -> Keyed:
+    return f"{letter.source}/{letter.offset}/{letter.sub}".encode(), encode(letter)

@@ -22,7 +22,9 @@ def flat(batch: CleanBatch) -> list[bytes]:
 
 def _event(batch: CleanBatch, i: int, name: tuple[str, str, str], ts_ns: int, values: list[float]) -> dict[str, object]:
     tenant, service, model = name
-    event: dict[str, object] = {"timestamp": rfc3339(ts_ns), "service_name": service, "model_name": model}
+    # Decoders read texts to the microsecond; a number keeps every nanosecond.
+    timestamp = ts_ns if ts_ns % 1_000 else rfc3339(ts_ns)
+    event: dict[str, object] = {"timestamp": timestamp, "service_name": service, "model_name": model}
     if tenant != "default":
         event["tenant"] = tenant
     if batch.event_ids[i] is not None:

@@ -1,48 +1,32 @@
 """The Kafka source: a consumer group member that commits only behind the contiguous watermark."""
 
+import asyncio
 from collections import deque
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import Final
 
 import numpy as np
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
-from aiokafka.abc import ConsumerRebalanceListener
-from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError, OffsetOutOfRangeError
-from aiokafka.structs import OffsetAndMetadata
+from aiokafka.errors import ConsumerStoppedError, KafkaError, OffsetOutOfRangeError, UnsupportedCodecError
 
 from sentinel.config.schema import Kafka
-from sentinel.core.batch import Delivery, PartitionId
+from sentinel.core.batch import Delivery
 from sentinel.core.ports import Clock, Outcome, PartitionOwner
 from sentinel.ingestion.gate import Gate
-from sentinel.ingestion.kafka_client import client_options, require_topic, starting
-from sentinel.ingestion.offsets import Watermark
+from sentinel.ingestion.kafka_group import Assignment, Group, beyond
 from sentinel.observability.logs import get
 from sentinel.observability.metrics import Metrics
 
-POLL_MS = 500
-"""How long one poll waits for records; also how soon a pause or a stop is noticed."""
+POLL_MS: Final = 500
+"""How long one poll waits for records; also how soon a stop is noticed."""
 
-COMMIT_EVERY_S = 1.0
-"""Commits are gathered for this long: a commit is one round trip, and the store knows the exact position anyway."""
+RETRY_AFTER_S: Final = 1.0
+UNREADABLE_RETRY_S: Final = 30.0
+
+Taken = Mapping[TopicPartition, Sequence[ConsumerRecord]]
 
 log = get(__name__)
-
-
-@dataclass(slots=True)
-class Assignment:
-    """One partition while it is ours."""
-
-    source: PartitionId
-    epoch: int
-    watermark: Watermark = field(default_factory=Watermark)
-    commit: int | None = None
-    """The offset to commit next; None when all is committed."""
-
-
-Gathered = dict[TopicPartition, tuple[Assignment, list[ConsumerRecord]]]
-
-
-Gathered = dict[TopicPartition, tuple[Assignment, list[ConsumerRecord]]]
 
 
 class KafkaSource:
@@ -57,260 +41,209 @@ class KafkaSource:
 
     def __init__(self, config: Kafka, owner: PartitionOwner, clock: Clock, metrics: Metrics) -> None:
         self._config = config
-        self._owner = owner
         self._clock = clock
         self._metrics = metrics
-        self._consumer: AIOKafkaConsumer | None = None
-        self._assignments: dict[TopicPartition, Assignment] = {}
-        self._epochs = 0
-        self._cluster = ""
-        self._ready: deque[Delivery] = deque()
         self._gate = Gate()
-        self._committed_at = clock.monotonic()
-        self.faults: dict[str, str] = {}
-        """Why a partition is paused although it is ours, by partition; empty when all is well."""
+        self._group = Group(config, owner, clock, metrics, self._gate)
+        self._held: dict[int, tuple[Assignment, list[ConsumerRecord]]] = {}
+        """Records taken from the client and not yet in a delivery, by epoch: a cancelled `read` loses none."""
+        self._ready: deque[Delivery] = deque()
+        self._rejoined_at: float | None = None
+
+    @property
+    def faults(self) -> dict[str, str]:
+        """Why a partition of ours is paused, and why no broker answers; empty when all is well."""
+        return self._group.faults
 
     # ------------------------------------------------------------------------------------------------------- life cycle
 
     async def open(self) -> None:
         """Join the group. Raises StartupError when no broker answers or the topic is missing, with the command that creates it."""
-        config = self._config
-        async with starting(config):
-            self._cluster = await require_topic(config, config.topic)
-            self._consumer = AIOKafkaConsumer(
-                group_id=config.group_id,
-                group_instance_id=config.group_instance_id,
-                session_timeout_ms=config.session_timeout_ms,
-                heartbeat_interval_ms=max(config.session_timeout_ms // 3, 1),
-                rebalance_timeout_ms=config.rebalance_timeout_ms,
-                enable_auto_commit=False,
-                auto_offset_reset="none",
-                max_partition_fetch_bytes=config.fetch_max_bytes,
-                max_poll_records=config.max_poll_records,
-                **client_options(config),
-            )
-            self._consumer.subscribe([config.topic], listener=Rebalance(self))
-            await self._consumer.start()
+        await self._group.join()
 
     async def close(self) -> None:
         """Commit what is acked and leave the group."""
-        if self._consumer is None:
-            return
-        consumer, self._consumer = self._consumer, None
-        await self._commit(consumer)
-        await consumer.stop()
+        await self._group.leave()
 
     def pause(self) -> None:
         """Hand over nothing and let the brokers keep the records; heartbeats and polls go on."""
         self._gate.shut()
-        if self._consumer is not None:
-            self._consumer.pause(*self._assignments)
+        if self._group.consumer is not None:
+            self._group.consumer.pause(*self._group.assignments)
 
     def resume(self) -> None:
         """Hand over records again, except of partitions with a fault."""
-        if self._consumer is not None:
-            self._consumer.resume(*(tp for tp, assignment in self._assignments.items() if str(assignment.source) not in self.faults))
         self._gate.lift()
+        if self._group.consumer is not None:
+            self._group.consumer.resume(*(assignment.tp for assignment in self._readable()))
 
     # ------------------------------------------------------------------------------------------------------- read, ack
 
     async def read(self) -> Delivery | None:
         """The next delivery of one partition."""
-        consumer = self._consumer
-        while consumer is not None:
+        while (consumer := self._group.consumer) is not None:
             if self._ready and self._gate.is_open:
                 delivery = self._ready.popleft()
-                assignment = self._current(delivery)
-                if assignment is not None:
-                    assignment.watermark.opened(int(delivery.offsets[0]), delivery.next_offset)
+                if self._group.current(delivery) is not None:
                     return delivery
-                continue
-            await self._poll(consumer)
-            await self._commit_if_due(consumer)
+            else:
+                await self._poll(consumer)
         return None
 
-    async def _poll(self, consumer: AIOKafkaConsumer) -> None:
-        """One round: records of all partitions, lingering a little for more when there are few."""
-        gathered: Gathered = {}
-        missing = self._config.max_poll_records - await self._gather(consumer, gathered, POLL_MS, self._config.max_poll_records)
-        if gathered and missing > 0 and self._config.linger_ms > 0:
-            await self._clock.sleep(self._config.linger_ms / 1e3)
-            await self._gather(consumer, gathered, 0, missing)
-        received_ns = self._clock.now_ns()
-        for tp, (assignment, batch) in gathered.items():
-            if self._assignments.get(tp) is assignment:
-                self._ready.append(self._delivery(assignment, batch, received_ns))
-                self._note_lag(consumer, tp, batch[-1].offset)
-
-    async def _gather(self, consumer: AIOKafkaConsumer, gathered: Gathered, timeout_ms: int, limit: int) -> int:
-        """Add what the client has now to what was gathered; returns how many records that were.
-
-        Records are matched with their assignment at the very moment the client hands them over: a partition that is not ours yet is
-        still being restored, and its records are read again after the seek.
-        """
-        records = await self._getmany(consumer, timeout_ms, limit)
-        for tp, batch in records.items():
-            assignment = self._assignments.get(tp)
-            if assignment is None or not batch:
-                continue
-            holder, gathered_batch = gathered.get(tp, (assignment, []))
-            gathered[tp] = (assignment, [*gathered_batch, *batch] if holder is assignment else batch)
-        return sum(map(len, records.values()))
-
-    async def _getmany(self, consumer: AIOKafkaConsumer, timeout_ms: int, limit: int) -> dict[TopicPartition, list[ConsumerRecord]]:
-        """What the client has, within the time; nothing when it failed, which is told and waited for."""
-        try:
-            return await consumer.getmany(timeout_ms=timeout_ms, max_records=limit)
-        except OffsetOutOfRangeError as error:
-            await self._skip_gap(consumer, error)
-        except KafkaError as error:
-            # The client reconnects by itself; without a wait a broken connection would spin.
-            self._metrics.kafka_consumption_errors.inc()
-            log.warning("reading from Kafka failed, will go on", error=repr(error))
-            await self._clock.sleep(1.0)
-        return {}
-
-    def _delivery(self, assignment: Assignment, batch: Sequence[ConsumerRecord], received_ns: int) -> Delivery:
-        values = [record.value for record in batch]
-        self._metrics.kafka_messages_consumed.inc(len(values))
-        return Delivery(
-            source=assignment.source,
-            records=values,
-            offsets=np.fromiter((record.offset for record in batch), np.int64, len(batch)),
-            timestamps_ns=np.fromiter((record.timestamp for record in batch), np.int64, len(batch)) * 1_000_000,
-            received_ns=received_ns,
-            epoch=assignment.epoch,
-            size_bytes=sum(len(value) for value in values if value is not None),
-        )
-
     async def ack(self, delivery: Delivery, outcome: Outcome) -> None:
-        """Move the partition's watermark; the commit follows within a second. An old epoch's ack changes nothing."""
+        """Move the partition's watermark; the commit follows within about a second. An old epoch's ack changes nothing."""
         del outcome
-        assignment = self._current(delivery)
+        assignment = self._group.current(delivery)
         if assignment is None:
             return
         end = assignment.watermark.settled(int(delivery.offsets[0]))
         if end is not None:
             assignment.commit = end
-        if self._consumer is not None:
-            await self._commit_if_due(self._consumer)
 
-    def _current(self, delivery: Delivery) -> Assignment | None:
-        """The assignment a delivery belongs to, None when it has ended."""
-        assignment = self._assignments.get(TopicPartition(delivery.source.topic, delivery.source.partition))
-        return assignment if assignment is not None and assignment.epoch == delivery.epoch else None
+    async def _poll(self, consumer: AIOKafkaConsumer) -> None:
+        """One round: records of all partitions, lingering a little for more when there are few. Goes on while paused: polls show life."""
+        if not self._gate.is_open:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(POLL_MS / 1e3):
+                    await self._gate.passage()
+        await self._take(consumer, POLL_MS if self._gate.is_open else 0)
+        if self._config.linger_ms > 0 and 0 < self._held_records() < self._config.max_poll_records:
+            await self._clock.sleep(self._config.linger_ms / 1e3)
+            await self._take(consumer, 0)
+        if self._held:
+            self._release()
+        elif self._group.is_stalled and not self._rejoined_lately():
+            log.error("the Kafka client does not move although there are records, will join anew")
+            await self._rejoin()
 
-    async def _commit_if_due(self, consumer: AIOKafkaConsumer) -> None:
-        if self._clock.monotonic() - self._committed_at >= COMMIT_EVERY_S:
-            await self._commit(consumer)
-
-    async def _commit(self, consumer: AIOKafkaConsumer) -> None:
-        """Commit every moved watermark. A refused commit is not an error of the data: its records are read again by the new owner."""
-        self._committed_at = self._clock.monotonic()
-        due = {tp: assignment.commit for tp, assignment in self._assignments.items() if assignment.commit is not None}
-        if not due:
+    async def _take(self, consumer: AIOKafkaConsumer, timeout_ms: int) -> None:
+        room = self._config.max_poll_records - self._held_records()
+        if room <= 0:
             return
         try:
-            await consumer.commit({tp: OffsetAndMetadata(offset, "") for tp, offset in due.items()})
-        except (CommitFailedError, IllegalStateError) as error:
-            log.warning("commit refused, the partitions have moved", error=repr(error))
+            taken = await consumer.getmany(timeout_ms=timeout_ms, max_records=room)
+        except ConsumerStoppedError:
             return
-        except KafkaError as error:
-            self._metrics.kafka_consumption_errors.inc()
-            log.warning("commit failed, will be repeated", error=repr(error))
-            return
-        for tp, offset in due.items():
-            assignment = self._assignments.get(tp)
-            if assignment is not None and assignment.commit == offset:
-                assignment.commit = None
+        except OffsetOutOfRangeError as error:
+            await self._out_of_range(consumer, error)
+        except Exception as error:  # noqa: BLE001  decompression raises whatever its library does; the cause is looked for
+            await self._find_unreadable(consumer, error)
+        else:
+            self._hold(taken)
 
-    # ------------------------------------------------------------------------------------------------------- ownership
+    def _hold(self, taken: Taken) -> None:
+        """Keep records under the epoch they were taken in. No await lies between the client and here, so it is the right one."""
+        for tp, records in taken.items():
+            assignment = self._group.assignments.get(tp)
+            if assignment is not None and assignment.is_readable and records:
+                assignment.position = records[-1].offset + 1
+                self._held.setdefault(assignment.epoch, (assignment, []))[1].extend(records)
 
-    async def assigned(self, tp: TopicPartition) -> None:
-        """A partition is ours: restore its state and seek. On any failure it stays paused with its reason in `faults`."""
-        consumer = self._consumer
-        if consumer is None:
-            return
-        # The client fetches from the committed offset while this callback still restores: nothing may be handed over before the seek.
-        consumer.pause(tp)
-        self._epochs += 1
-        assignment = Assignment(PartitionId(self._cluster, tp.topic, tp.partition), self._epochs)
-        self._metrics.rebalances.labels("assigned").inc()
-        try:
-            await self._start(consumer, tp, assignment)
-        except Exception as error:  # noqa: BLE001  aiokafka swallows what a listener raises: a failed restore must not read on
-            self._fault(consumer, tp, assignment, f"state not restored: {error}")
-        self._assignments[tp] = assignment
+    def _held_records(self) -> int:
+        return sum(len(records) for _, records in self._held.values())
 
-    async def _start(self, consumer: AIOKafkaConsumer, tp: TopicPartition, assignment: Assignment) -> None:
-        committed = await consumer.committed(tp)
-        start = await self._owner.assigned(assignment.source, committed, assignment.epoch)
-        first = (await consumer.beginning_offsets([tp]))[tp]
-        end = (await consumer.end_offsets([tp]))[tp]
-        if start is None:
-            start = end if self._config.auto_offset_reset == "latest" else first
-            log.info("the group starts here", partition=str(assignment.source), offset=start, policy=self._config.auto_offset_reset)
-        if start > end:
-            reason = f"position {start} is beyond the end {end}: was the topic made anew? Use another state_dir."
-            self._fault(consumer, tp, assignment, reason)
-            return
-        if start < first:
-            self._gap(assignment, start, first)
-            start = first
-        consumer.seek(tp, start)
-        # Committed at once, so that "latest" is decided once in a group's life.
-        assignment.commit = start if committed is None or committed < start else None
-        if self._gate.is_open:
-            consumer.resume(tp)
+    def _release(self) -> None:
+        """Make deliveries of what is held; what is of an old epoch is dropped, its partition's next owner reads it."""
+        received_ns = self._clock.now_ns()
+        for assignment, records in self._held.values():
+            if self._group.assignments.get(assignment.tp) is assignment:
+                delivery = self._delivery(assignment, records, received_ns)
+                assignment.watermark.opened(int(delivery.offsets[0]), delivery.next_offset)
+                self._ready.append(delivery)
+        self._held.clear()
 
-    async def revoked(self, tp: TopicPartition) -> None:
-        """A partition is going: commit what is safe, drop the rest."""
-        if self._consumer is not None:
-            await self._commit(self._consumer)
-        assignment = self._assignments.pop(tp, None)
-        if assignment is not None:
-            self.faults.pop(str(assignment.source), None)
-            self._metrics.rebalances.labels("revoked").inc()
-            await self._owner.revoked(assignment.source)
+    def _delivery(self, assignment: Assignment, records: Sequence[ConsumerRecord], received_ns: int) -> Delivery:
+        n = len(records)
+        values = [record.value for record in records]
+        log_ns = np.fromiter((record.timestamp for record in records), np.int64, n) * 1_000_000
+        self._metrics.kafka_messages_consumed.inc(n)
+        return Delivery(
+            source=assignment.source,
+            records=values,
+            offsets=np.fromiter((record.offset for record in records), np.int64, n),
+            timestamps_ns=np.where(log_ns < 0, received_ns, log_ns),  # a producer of the oldest format gave none
+            received_ns=received_ns,
+            epoch=assignment.epoch,
+            size_bytes=sum(len(value) for value in values if value is not None),
+        )
 
-    async def _skip_gap(self, consumer: AIOKafkaConsumer, error: OffsetOutOfRangeError) -> None:
-        """Records were deleted before they could be read: say how many, go on at the first that is left."""
+    def _readable(self) -> list[Assignment]:
+        return [assignment for assignment in self._group.assignments.values() if assignment.is_readable]
+
+    # ---------------------------------------------------------------------------------------------------- what goes wrong
+
+    async def _out_of_range(self, consumer: AIOKafkaConsumer, error: OffsetOutOfRangeError) -> None:
+        """Our position is not in the log: records were deleted before they could be read, or the log is another one."""
+        self._release()  # what was taken before lies before the gap
         for tp, offset in error.args[0].items():
-            first = (await consumer.beginning_offsets([tp]))[tp]
-            if tp in self._assignments:
-                self._gap(self._assignments[tp], offset, first)
-            consumer.seek(tp, first)
+            assignment = self._group.assignments.get(tp)
+            try:
+                first, end = (await self._group.bounds(consumer, [tp]))[tp]
+            except (KafkaError, TimeoutError) as failure:
+                log.warning("cannot ask for the bounds of a partition, will be tried again", partition=str(tp), error=repr(failure))
+                await self._clock.sleep(RETRY_AFTER_S)
+                return  # the client asks for the same offset again, and tells us again
+            if assignment is None or self._group.assignments.get(tp) is not assignment or not assignment.is_readable:
+                continue
+            if offset > end:
+                self._group.pause_for(assignment, beyond(offset, end))
+                continue
+            if offset < first:
+                self._group.count_gap(assignment, offset, first)
+                assignment.watermark.opened(offset, first)
+                assignment.commit = assignment.watermark.settled(offset) or assignment.commit
+            self._group.read_from(consumer, assignment, max(offset, first))
 
-    def _gap(self, assignment: Assignment, start: int, first: int) -> None:
-        self._metrics.kafka_offset_gap.inc(max(0, first - start))
-        log.error("records were deleted before they could be read", partition=str(assignment.source), from_offset=start, to_offset=first)
+    async def _find_unreadable(self, consumer: AIOKafkaConsumer, error: Exception) -> None:
+        """Taking records failed. When it is the records of a partition, keep it apart and go on with the others.
 
-    def _fault(self, consumer: AIOKafkaConsumer, tp: TopicPartition, assignment: Assignment, reason: str) -> None:
-        """Keep a partition that cannot be read: paused, told, and never answered by a reset to `latest`."""
-        consumer.pause(tp)
-        consumer.seek(tp, 0)  # a position is needed, or the client would look for one by itself
-        self.faults[str(assignment.source)] = reason
+        Records that the client had unpacked before it failed are lost to it: every partition is read again from where we know we are.
+        """
         self._metrics.kafka_consumption_errors.inc()
-        log.error("partition paused", partition=str(assignment.source), reason=reason)
+        log.warning("taking records failed, will look for the cause", error=repr(error))
+        suspects = self._readable()
+        for assignment in suspects:
+            self._group.read_from(consumer, assignment, assignment.position or 0)
+        failed = {assignment: failure for assignment in suspects if (failure := await self._take_singly(consumer, assignment)) is not None}
+        if not failed:
+            await self._clock.sleep(RETRY_AFTER_S)
+        elif len(failed) == len(self._readable()) and not self._rejoined_lately():
+            # All of them: more likely the client itself has come to an end, which it tells at every call and never recovers from.
+            await self._rejoin()
+        else:
+            for assignment, failure in failed.items():
+                self._keep_apart(consumer, assignment, failure)
 
-    def _note_lag(self, consumer: AIOKafkaConsumer, tp: TopicPartition, last: int) -> None:
-        end = consumer.highwater(tp)
-        if end is not None:
-            self._metrics.kafka_consumer_lag.labels(str(tp.partition)).set(max(0, end - last - 1))
+    async def _take_singly(self, consumer: AIOKafkaConsumer, assignment: Assignment) -> Exception | None:
+        """Take the records of one partition one at a time, so that none before an unreadable one is lost; what then goes wrong."""
+        for _ in range(self._config.max_poll_records):
+            if self._group.assignments.get(assignment.tp) is not assignment or not assignment.is_readable:
+                return None
+            try:
+                taken = await consumer.getmany(assignment.tp, timeout_ms=POLL_MS, max_records=1)
+            except OffsetOutOfRangeError as error:
+                await self._out_of_range(consumer, error)
+                return None
+            except Exception as error:  # noqa: BLE001  as in `_take`
+                return error
+            if not taken:
+                return None
+            self._hold(taken)
+        return None
 
+    def _keep_apart(self, consumer: AIOKafkaConsumer, assignment: Assignment, error: Exception) -> None:
+        cure = " Install llm-sentinel[codecs]." if isinstance(error, UnsupportedCodecError) else ""
+        self._group.pause_for(assignment, f"the records from offset {assignment.position} on cannot be read: {error!r}.{cure}")
+        assignment.task = asyncio.create_task(self._try_again(consumer, assignment), name=f"try again {assignment.source}")
 
-class Rebalance(ConsumerRebalanceListener):
-    """Passes rebalances on, partition by partition."""
+    async def _try_again(self, consumer: AIOKafkaConsumer, assignment: Assignment) -> None:
+        await self._clock.sleep(UNREADABLE_RETRY_S)
+        self._group.read_from(consumer, assignment, assignment.position or 0)
 
-    def __init__(self, source: KafkaSource) -> None:
-        self._source = source
+    def _rejoined_lately(self) -> bool:
+        return self._rejoined_at is not None and self._clock.monotonic() - self._rejoined_at < 2 * UNREADABLE_RETRY_S
 
-    async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
-        """The group waits for this."""
-        for tp in sorted(revoked):
-            await self._source.revoked(tp)
-
-    async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
-        """The group waits for this."""
-        for tp in sorted(assigned):
-            await self._source.assigned(tp)
+    async def _rejoin(self) -> None:
+        self._rejoined_at = self._clock.monotonic()
+        self._held.clear()
+        await self._group.rejoin()

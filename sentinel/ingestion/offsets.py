@@ -18,11 +18,13 @@ class Watermark:
         self._done: set[int] = set()
 
     def opened(self, first: int, end: int) -> None:
-        """A delivery of the offsets [first, end) was handed over; deliveries open in rising order."""
+        """The offsets [first, end) were taken; spans open in rising order."""
         self._open[first] = end
 
     def settled(self, first: int) -> int | None:
-        """The delivery that starts at `first` is safe: the new watermark, None when it did not move."""
+        """The span that starts at `first` is safe: the new watermark, None when it did not move. One that is not open changes nothing."""
+        if first not in self._open:
+            return None
         self._done.add(first)
         end = None
         while self._open and (lowest := next(iter(self._open))) in self._done:
@@ -32,5 +34,5 @@ class Watermark:
 
     @property
     def in_flight(self) -> int:
-        """Deliveries handed over and not yet below the watermark."""
+        """Spans taken and not yet below the watermark."""
         return len(self._open)

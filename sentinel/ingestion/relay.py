@@ -6,15 +6,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
-from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
 from sentinel.config.schema import Kafka
 from sentinel.core.batch import CleanBatch, DeadLetter, Delivery, PartitionId
-from sentinel.core.errors import FullError
+from sentinel.core.errors import FullError, RejectCode, RetryableError
 from sentinel.core.ports import Clock, Outcome, Sink
 from sentinel.ingestion.encode import flat
-from sentinel.ingestion.kafka_client import client_options, starting
+from sentinel.ingestion.kafka_client import starting
+from sentinel.ingestion.kafka_producer import ConfirmedProducer, Keyed
 
 RELAY_LOG = PartitionId("embedded", "http", 0)
 
@@ -38,54 +38,75 @@ class KafkaRelay:
         self._dead_letters = dead_letters
         self._clock = clock
         self._max_bytes = max_bytes
-        self._producer: AIOKafkaProducer | None = None
+        self._producer = ConfirmedProducer(config, config.linger_ms)
+        self._next_offset = clock.now_ns() // 1_000
+        """Numbers the records of all requests; from the time in microseconds on, so that no number comes again after a restart."""
         self.queue_bytes = 0
 
     async def open(self) -> None:
         """Connect. Raises StartupError."""
         async with starting(self._config):
-            self._producer = AIOKafkaProducer(
-                acks="all", enable_idempotence=True, linger_ms=int(self._config.linger_ms), **client_options(self._config)
-            )
-            await self._producer.start()
+            await self._producer.open()
 
     async def submit(self, records: Sequence[bytes]) -> Outcome:
         """Produce what can be events, dead-letter the rest, and wait for both to be confirmed.
 
         Raises:
-            FullError: no room, or the brokers do not confirm. What was produced before may be there: sending it again with the same
-                event ids is harmless.
+            FullError: no room.
+            RetryableError: the brokers do not confirm. What was produced before may be there: sending it again with the same event ids
+                is harmless.
         """
         size = sum(map(len, records))
-        if self._producer is None or (self.queue_bytes and self.queue_bytes + size > self._max_bytes):
+        if not self._producer.is_open or (self.queue_bytes and self.queue_bytes + size > self._max_bytes):
             raise FullError("the ingest queue is full", 1.0)
         self.queue_bytes += size
         try:
-            return await self._produce(self._producer, self._delivery(records, size))
+            return await self._produce(self._delivery(records, size))
         except KafkaError as error:
-            raise FullError(f"Kafka did not confirm: {type(error).__name__}", 5.0) from error
+            raise RetryableError(f"Kafka did not confirm: {type(error).__name__}", 5.0) from error
         finally:
             self.queue_bytes -= size
 
-    async def _produce(self, producer: AIOKafkaProducer, delivery: Delivery) -> Outcome:
+    async def _produce(self, delivery: Delivery) -> Outcome:
         batch, letters, filtered = await asyncio.to_thread(self._clean, delivery)
-        if letters:
+        if letters:  # first: a letter that is written twice harms less than an event that got another id
             await self._dead_letters.write(letters)
         # An id of our own makes the producer's retries and a second reading of the topic harmless.
         batch = replace(batch, event_ids=[event_id or uuid.uuid4().hex for event_id in batch.event_ids])
-        keys = [f"{key.service}:{key.model}".encode() for key in batch.names]
-        series = batch.series.tolist()
-        topic = self._config.topic
-        confirms = [await producer.send(topic, event, keys[series[i]]) for i, event in enumerate(flat(batch))]
-        await asyncio.gather(*confirms)
-        return Outcome(len(batch), letters, 0, filtered)
+        records = _keyed(batch)
+        refused = await self._producer.produce(self._config.topic, records) if records else []
+        too_large = [self._too_large(batch, position, records[position][1]) for position in refused]
+        if too_large:
+            await self._dead_letters.write(too_large)
+        return Outcome(len(batch) - len(refused), [*letters, *too_large], 0, filtered)
 
     def _delivery(self, records: Sequence[bytes], size: int) -> Delivery:
         now_ns, n = self._clock.now_ns(), len(records)
-        return Delivery(RELAY_LOG, records, np.arange(n, dtype=np.int64), np.full(n, now_ns, np.int64), now_ns, 0, size)
+        offsets = np.arange(self._next_offset, self._next_offset + n, dtype=np.int64)
+        self._next_offset += n
+        return Delivery(RELAY_LOG, records, offsets, np.full(n, now_ns, np.int64), now_ns, 0, size)
+
+    @staticmethod
+    def _too_large(batch: CleanBatch, position: int, value: bytes) -> DeadLetter:
+        """An event the topic does not take. It is named by its size alone: its texts would be as long."""
+        return DeadLetter(
+            source=batch.source,
+            offset=int(batch.offsets[position]),
+            sub=int(batch.subs[position]),
+            index=int(batch.index[position]),
+            code=RejectCode.TOO_LARGE,
+            detail=f"{len(value)} bytes, more than the topic takes",
+            received_ns=batch.received_ns,
+            record="",
+            record_bytes=len(value),
+        )
 
     async def close(self) -> None:
-        """Send what is left and disconnect."""
-        if self._producer is not None:
-            producer, self._producer = self._producer, None
-            await producer.stop()
+        """Send what is left and disconnect. Twice is harmless."""
+        await self._producer.close()
+
+
+def _keyed(batch: CleanBatch) -> list[Keyed]:
+    """The events as records, keyed by series, so that one series stays in one partition and in order."""
+    keys = [f"{key.service}:{key.model}".encode() for key in batch.names]
+    return list(zip((keys[code] for code in batch.series.tolist()), flat(batch), strict=True))

@@ -39,7 +39,9 @@ UNNAMED: Final = "__unnamed__"
 
 _LINKS: Final = ("session_id", "request_id", "trace_id", "span_id", "parent_span_id")
 _DIMENSIONS: Final = ("provider", "operation", "environment", "region", "finish_reason", "prompt_version")
-_TRACE, _EVENT = 2, 11
+_TRACE: Final = 2
+_FIRST_DIMENSION: Final = 5
+_EVENT: Final = 11
 _LINKING: Final = frozenset((*range(len(_LINKS)), _EVENT))
 _Name = str | None
 _Row = tuple[_Name, _Name, _Name, _Name, _Name, _Name, _Name, _Name, _Name, _Name, _Name, _Name]
@@ -277,8 +279,8 @@ class Sanitizer:
 
     def _short(self, user_id: str | int | None, row: _Row) -> bytes | None:
         """The object of an event with identifiers only; the JSON of its dimensions, the same for many events, is remembered."""
-        links = self._encode(_Linked(None if user_id is None or user_id == "" else self._pseudonym(user_id), *row[:5]))
-        dimensions = self._dimensions.get(row[5:11])
+        links = self._encode(_Linked(None if user_id is None or user_id == "" else self._pseudonym(user_id), *row[:_FIRST_DIMENSION]))
+        dimensions = self._dimensions.get(row[_FIRST_DIMENSION:_EVENT])
         if dimensions is None:
             dimensions = self._remember_dimensions(row)
         if not dimensions:
@@ -286,11 +288,14 @@ class Sanitizer:
         return b"{" + dimensions if links == b"{}" else links[:-1] + b"," + dimensions
 
     def _remember_dimensions(self, row: _Row) -> bytes:
-        encoded_dimensions = self._encode(Extra(**dict(zip(_DIMENSIONS, row[5:11], strict=True))))[1:]
+        alone = Extra()
+        for name, value in zip(_DIMENSIONS, row[_FIRST_DIMENSION:_EVENT], strict=True):
+            setattr(alone, name, value)
+        dimensions = self._encode(alone)[1:]
         if len(self._dimensions) >= CACHE_ENTRIES:
             self._dimensions.clear()
-        self._dimensions[row[5:11]] = encoded_dimensions = b"" if encoded_dimensions == b"}" else encoded_dimensions
-        return encoded_dimensions
+        self._dimensions[row[_FIRST_DIMENSION:_EVENT]] = dimensions = b"" if dimensions == b"}" else dimensions
+        return dimensions
 
     def _full(self, event: WireEvent, row: _Row, rest: tuple[Any, ...], i: int, noticed: _Noticed, *, failed: bool) -> bytes | None:
         """The object of any event."""

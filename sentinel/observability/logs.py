@@ -2,13 +2,24 @@
 
 import logging
 import sys
+from collections.abc import Mapping
+from itertools import islice
 from typing import Any
 
 import orjson
 import structlog
+from aiohttp.http_exceptions import HttpProcessingError
 
 MAX_TEXT = 2_000
 """Characters kept of one logged value."""
+MAX_TRACEBACK = 10_000
+"""Characters kept of a traceback."""
+MAX_ENTRIES = 100
+"""Entries kept of one logged list or mapping."""
+MAX_DEPTH = 4
+"""Levels of lists and mappings within a logged value; what is deeper becomes text."""
+LIBRARY_KEYS = frozenset(("_record", "_from_structlog"))
+TRACEBACK_KEYS = frozenset(("exception", "stack_info", "stack"))
 
 Log = structlog.stdlib.BoundLogger
 
@@ -45,12 +56,24 @@ def configure(level: str, *, as_json: bool) -> None:
     # aiokafka reports every fetch retry as an error of its own; our source reports what matters.
     logging.getLogger("aiokafka").setLevel(max(LEVELS[level], logging.WARNING))
     logging.getLogger("aiohttp.access").setLevel(logging.WARNING)
+    server = logging.getLogger("aiohttp.server")
+    server.filters[:] = [_quiet_about_clients]
     structlog.configure(
         processors=[structlog.stdlib.filter_by_level, *shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(),
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=False,
     )
+
+
+def _quiet_about_clients(record: logging.LogRecord) -> bool:
+    """A client that does not speak HTTP is worth a line at most, not a traceback of aiohttp's parser."""
+    error = record.exc_info[1] if record.exc_info else None
+    if isinstance(error, HttpProcessingError):
+        record.levelno, record.levelname = logging.DEBUG, "DEBUG"
+        record.msg, record.args, record.exc_info = "request refused: %s", (type(error).__name__,), None
+        return logging.getLogger(record.name).isEnabledFor(logging.DEBUG)
+    return True
 
 
 def get(name: str) -> Log:
@@ -60,19 +83,55 @@ def get(name: str) -> Log:
 
 
 def _json(event: Any, **_options: Any) -> str:  # noqa: ANN401  structlog's own signature
-    """One line of JSON: control characters are escaped, so a logged value cannot forge a line."""
-    return orjson.dumps(event, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
+    """One line of JSON."""
+    return orjson.dumps(event).decode()
 
 
 def _bounded(_logger: Any, _name: str, event: Any) -> Any:  # noqa: ANN401  structlog's own signature
     """Cut long values and neutralise characters that could forge or reorder lines."""
-    for key, value in event.items():
-        if isinstance(value, str):
-            event[key] = _plain(value[:MAX_TEXT])
-    return event
+    return {_plain(key): _entry(key, value) for key, value in event.items()}
+
+
+def _entry(key: str, value: object) -> Any:  # noqa: ANN401  what JSON can hold, or what the library left for itself
+    if key in LIBRARY_KEYS:
+        return value
+    return _traceback(value) if key in TRACEBACK_KEYS else _safe(value, MAX_DEPTH)
+
+
+def _safe(value: object, depth: int) -> Any:  # noqa: ANN401  what JSON can hold
+    """The value as plain JSON types: bounded, every text on one line."""
+    if value is None or isinstance(value, bool | float):
+        return value
+    if isinstance(value, int) and -(2**63) <= value < 2**63:
+        return int(value)
+    if isinstance(value, Mapping) and depth:
+        return {_plain(str(key)): _safe(entry, depth - 1) for key, entry in islice(value.items(), MAX_ENTRIES)}
+    if isinstance(value, list | tuple | set | frozenset) and depth:
+        return [_safe(entry, depth - 1) for entry in islice(value, MAX_ENTRIES)]
+    return _plain(_text(value))
+
+
+def _text(value: object) -> str:
+    """What stands for the value; an integer is not spelled out beyond what the interpreter allows."""
+    try:
+        return str(value)
+    except Exception as error:  # noqa: BLE001  a value that cannot be shown must not cost the line
+        return f"{type(value).__name__} that cannot be shown: {type(error).__name__}"
+
+
+def _traceback(value: object) -> str:
+    """The one kind of text that may have several lines: it is made by the interpreter, and JSON escapes their ends. The end says most."""
+    text = _text(value)
+    if len(text) > MAX_TRACEBACK:
+        text = f"[{len(text) - MAX_TRACEBACK} characters left out]\n{text[-MAX_TRACEBACK:]}"
+    return "\n    ".join(_escaped(line) for line in text.split("\n"))
 
 
 def _plain(text: str) -> str:
+    return _escaped(text[:MAX_TEXT])
+
+
+def _escaped(text: str) -> str:
     if text.isprintable():
         return text
-    return "".join(character if character.isprintable() or character == "\n" else f"\\u{ord(character):04x}" for character in text)
+    return "".join(character if character.isprintable() else f"\\u{ord(character):04x}" for character in text)

@@ -135,7 +135,7 @@ def test_light_commands_import_nothing_heavy(arguments: list[str]) -> None:
         "heavy = {'numba', 'numpy', 'aiohttp', 'aiokafka', 'asyncio'} & set(sys.modules); "
         "sys.exit(code or ' '.join(sorted(heavy)) or None)"
     )
-    finished = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True, check=False)  # noqa: S603  our own interpreter
+    finished = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True, check=False)
     assert (finished.returncode, finished.stderr) == (0, "")
 
 

@@ -44,7 +44,7 @@ def without_programs(**variables: str) -> dict[str, str]:
 def run_pytest(*arguments: str, directory: Path, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
     """A test run of its own."""
     command = [sys.executable, "-m", "pytest", *arguments]
-    return subprocess.run(command, env=environment, cwd=directory, capture_output=True, text=True, check=False)  # noqa: S603  # our own words
+    return subprocess.run(command, env=environment, cwd=directory, capture_output=True, text=True, check=False)  # our own words
 
 
 async def produce(broker: Broker, topic: str, values: list[bytes]) -> None:
@@ -195,7 +195,7 @@ def test_a_server_dies_with_its_starter(tmp_path: Path, fifo: Path) -> None:
     )
     script = f"cd {tmp_path}; touch ready; {HOLD_FIFO}"
     command = [sys.executable, "-c", program, str(tmp_path), script]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as starter:  # noqa: S603  # our own words
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as starter:  # our own words
         assert starter.stdout is not None
         assert starter.stdout.readline() == "started\n"
         with fifo.open() as held:

@@ -1,0 +1,166 @@
+"""The OpenAPI document: it is valid, it names every route, and every operation answers as it says."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from api_client import Answer, Client, event
+from jsonschema import Draft202012Validator
+from referencing import Registry, Resource
+from referencing.jsonschema import DRAFT202012
+
+PAGES = {"/", "/docs", "/static/{name}"}
+STRUCTURE = {
+    "type": "object",
+    "required": ["openapi", "info", "paths"],
+    "properties": {
+        "openapi": {"type": "string", "pattern": r"^3\.1\.\d+$"},
+        "info": {"type": "object", "required": ["title", "version"], "properties": {"version": {"type": "string"}}},
+        "servers": {"type": "array", "items": {"type": "object", "required": ["url"]}},
+        "paths": {
+            "type": "object",
+            "propertyNames": {"pattern": "^/"},
+            "additionalProperties": {
+                "type": "object",
+                "propertyNames": {"enum": ["get", "post", "put", "delete", "patch", "head", "options", "trace"]},
+                "additionalProperties": {"$ref": "#/$defs/operation"},
+            },
+        },
+        "components": {"type": "object", "propertyNames": {"enum": ["schemas"]}},
+    },
+    "$defs": {
+        "operation": {
+            "type": "object",
+            "required": ["operationId", "summary", "tags", "responses"],
+            "properties": {
+                "operationId": {"type": "string", "pattern": "^[A-Za-z0-9]+$"},
+                "responses": {
+                    "type": "object",
+                    "minProperties": 1,
+                    "propertyNames": {"pattern": "^[1-5][0-9][0-9]$"},
+                    "additionalProperties": {"type": "object", "required": ["description"], "properties": {"content": {"type": "object"}}},
+                },
+                "parameters": {
+                    "type": "array",
+                    "items": {
+                        "type": "object",
+                        "required": ["name", "in", "schema"],
+                        "properties": {"in": {"enum": ["query", "path", "header", "cookie"]}},
+                        "if": {"properties": {"in": {"const": "path"}}},
+                        "then": {"required": ["required"], "properties": {"required": {"const": True}}},
+                    },
+                },
+                "requestBody": {"type": "object", "required": ["content"]},
+            },
+        }
+    },
+}
+
+
+@pytest.fixture
+async def document(client: Client) -> dict[str, Any]:
+    """The document as a client gets it."""
+    answer = await client.get("/api/v1/openapi.json")
+    assert (answer.status, answer.headers["Content-Type"]) == (200, "application/json")
+    described: dict[str, Any] = answer.json
+    return described
+
+
+def operations(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """Path, method and operation."""
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            yield path, method, operation
+
+
+def schemas(document: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Every schema the document holds."""
+    yield from document["components"]["schemas"].values()
+    for _, _, operation in operations(document):
+        yield from (parameter["schema"] for parameter in operation.get("parameters", ()))
+        for part in (operation.get("requestBody", {}), *operation["responses"].values()):
+            yield from (content["schema"] for content in part.get("content", {}).values())
+
+
+def validator(document: dict[str, Any], schema: dict[str, Any]) -> Draft202012Validator:
+    """A validator of one schema of the document; references are those of the document."""
+    registry = Registry().with_resource("urn:document", Resource(contents=document, specification=DRAFT202012))
+    return Draft202012Validator(_absolute(schema), registry=registry)
+
+
+def _absolute(schema: Any) -> Any:
+    if isinstance(schema, dict):
+        return {key: f"urn:document{value}" if key == "$ref" else _absolute(value) for key, value in schema.items()}
+    return [_absolute(entry) for entry in schema] if isinstance(schema, list) else schema
+
+
+async def test_the_document_has_the_shape_of_openapi(document: dict[str, Any]) -> None:
+    """OpenAPI 3.1: its structure, its schemas, unique operation ids, path parameters that stand in the path, references that resolve."""
+    Draft202012Validator(STRUCTURE).validate(document)
+    for schema in schemas(document):
+        Draft202012Validator.check_schema(schema)
+        list(validator(document, schema).iter_errors(None))  # raises when a reference leads nowhere
+    ids = [operation["operationId"] for _, _, operation in operations(document)]
+    assert len(set(ids)) == len(ids)
+    for path, _, operation in operations(document):
+        named = {parameter["name"] for parameter in operation.get("parameters", ()) if parameter["in"] == "path"}
+        assert named == {part[1:-1] for part in path.split("/") if part.startswith("{")}
+
+
+async def test_the_document_and_the_routes_are_the_same(client: Client, document: dict[str, Any]) -> None:
+    """No route without documentation, no documentation without a route."""
+    runner = client.daemon.server._runner
+    assert runner is not None
+    routes = {
+        (route.resource.canonical, route.method.lower())
+        for route in runner.app.router.routes()
+        if route.resource is not None and route.method != "HEAD" and route.resource.canonical not in PAGES
+    }
+    assert routes == {(path, method) for path, method, _ in operations(document)}
+
+
+async def ask(client: Client, path: str, method: str, anomaly_id: str) -> Answer:
+    """A request that should succeed."""
+    if path == "/api/v1/events":
+        return await client.post(event(500))
+    if method == "post":
+        return await client.post({"by_series": True}, path)
+    return await client.get(path.replace("{id}", anomaly_id))
+
+
+async def test_every_operation_answers_as_documented(client: Client, document: dict[str, Any]) -> None:
+    """Each succeeds with a documented status, and its body is what its schema says."""
+    await client.send([*(event(i) for i in range(60)), event(61, latency_ms=50_000)])
+    await client.daemon.store.fold()
+    (found, *_) = (await client.get("/api/v1/anomalies/recent")).json["anomalies"]
+    checked = 0
+    for path, method, operation in operations(document):
+        answer = await ask(client, path, method, found["id"])
+        described = operation["responses"][str(answer.status)]
+        assert answer.status < 300, (path, answer.body)
+        for kind, content in described.get("content", {}).items():
+            assert answer.headers["Content-Type"].startswith(kind)
+            validator(document, content["schema"]).validate(answer.json)
+            checked += 1
+    assert checked >= 15
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/api/v1/telemetry?limit=0", 400),
+        ("GET", "/api/v1/anomalies?severity=x", 400),
+        ("GET", "/api/v1/anomalies/none", 404),
+        ("GET", "/api/v1/baselines?x=1", 400),
+        ("POST", "/api/v1/metrics/timeseries", 400),
+        ("GET", "/api/v1/metrics/summary?hours=0", 400),
+        ("POST", "/api/v1/events", 400),
+    ],
+)
+async def test_errors_are_as_documented(client: Client, document: dict[str, Any], method: str, path: str, status: int) -> None:
+    """The problem of each error is what the document says about it."""
+    answer = await client.call(method, path, data=b"[1]")
+    assert answer.status == status
+    (template,) = [known for known in document["paths"] if known.split("{")[0] == path.partition("?")[0].replace("none", "")]
+    content = document["paths"][template][method.lower()]["responses"][str(status)]["content"]
+    validator(document, content["application/problem+json"]["schema"]).validate(answer.json)
