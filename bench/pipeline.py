@@ -44,7 +44,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--series", type=int, default=500)
     parser.add_argument("--text-share", type=float, default=0.1)
-    parser.add_argument("--text-length", type=int, default=1_500)
+    parser.add_argument("--text-length", type=int, default=1_500, help="characters of prompt and response together")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--child", choices=("getmany", "orjson", "sentinel"), help=argparse.SUPPRESS)
     parser.add_argument("--bootstrap", help=argparse.SUPPRESS)
@@ -149,6 +149,7 @@ def stage_costs(options: argparse.Namespace) -> dict[str, float]:
     """CPU us per event of each pure stage, in batches of 5,000, windows full."""
     import numpy as np
 
+    from sentinel.app.serve import tune_garbage_collection
     from sentinel.config.schema import DeadLetters, Detection, Parsing, Privacy, Validation
     from sentinel.core.batch import Delivery, PartitionId, learnable
     from sentinel.detection.baselines import Baselines
@@ -158,6 +159,7 @@ def stage_costs(options: argparse.Namespace) -> dict[str, float]:
     from sentinel.ingestion.validate import validate
     from sentinel.pipeline.shard import RecentIds
 
+    tune_garbage_collection()
     records = [record for block in traffic(options, 100_000) for record in block]
     sanitizer = Sanitizer(Parsing(), Validation(), Privacy(), DeadLetters(), b"k" * 32)
     baselines, recent = Baselines(Detection()), RecentIds(50_000)

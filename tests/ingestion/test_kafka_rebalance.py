@@ -141,7 +141,7 @@ async def test_a_long_restore_costs_no_membership(kafka: Broker, topic: Topic) -
     await produce(kafka, config.topic, numbered(0, 10))
     owner = SlowOwner()
     async with Reader(config, owner) as reader:
-        await asyncio.sleep(3)  # the time itself is what is tested
+        await asyncio.sleep(2)  # the time itself is what is tested
         assert owner.assigned_to == [(0, None, 1)]
         assert reader.count == 0
         assert reader.source.faults == {}
