@@ -53,8 +53,8 @@ def configure(level: str, *, as_json: bool) -> None:
     root = logging.getLogger()
     root.handlers[:] = [stream]
     root.setLevel(LEVELS[level])
-    # aiokafka reports every fetch retry as an error of its own; our source reports what matters.
-    logging.getLogger("aiokafka").setLevel(max(LEVELS[level], logging.WARNING))
+    # aiokafka reports every retry of an outage as an error of its own; our source reports what matters.
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     logging.getLogger("aiohttp.access").setLevel(logging.WARNING)
     server = logging.getLogger("aiohttp.server")
     server.filters[:] = [_quiet_about_clients]
