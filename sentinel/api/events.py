@@ -39,7 +39,7 @@ async def ingest(request: web.Request) -> web.Response:
     """Take events; answer when each is stored or dead-lettered."""
     context = request.app[CONTEXT]
     if context.ingest is None:
-        return problem(404, "Not Found", "ingest over HTTP is off; set ingestion.http.enabled: true")
+        return problem(404, "Not Found", "ingest over HTTP is off: see ingestion.http.enabled and ingestion.files.exit_at_end")
     if context.stopping:
         return problem(503, "Service Unavailable", "the daemon is stopping", {"Retry-After": "5"})
     params.known(request.query, ())

@@ -12,7 +12,7 @@ from sentinel.api.operation import Handler, problem
 from sentinel.api.params import BadParameterError
 from sentinel.config.schema import Api
 from sentinel.core.errors import FullError, RetryableError
-from sentinel.observability.logs import get
+from sentinel.observability.logs import frames, get
 
 Next = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -65,8 +65,8 @@ async def problems(request: web.Request, handler: Next) -> web.StreamResponse:
         return _unreadable(request)
     except ConnectionError:
         raise  # the client is gone: there is nobody to answer, and nothing of ours has failed
-    except Exception:
-        log.exception("request failed", method=request.method)
+    except Exception as error:  # noqa: BLE001  whatever it is, the caller learns nothing of our insides
+        log.error("request failed", method=request.method, error=type(error).__name__, frames=frames(error))  # noqa: TRY400  see `frames`
         return problem(500, "Internal Server Error", "the request failed on our side; the log has the details")
 
 

@@ -78,7 +78,14 @@ class Daemon:
         return KafkaRelay(ingestion.kafka, self._clean, self._dead_letters, self.clock, ingestion.http.queue_max_bytes)
 
     def _clean(self, delivery: Delivery) -> tuple[CleanBatch, list[DeadLetter], int]:
+        """For the relay: what it dead-letters and finds is counted here, because the topic holds only what is clean."""
         cleaned = clean(delivery, self._rules)
+        self.metrics.events_filtered.inc(cleaned.filtered)
+        for letter in cleaned.dead_letters:
+            self.metrics.dead_letters.labels(letter.code.value).inc()
+            self.metrics.validation_failures.labels(letter.code.value).inc()
+        for kind, count in cleaned.batch.findings.items():
+            self.metrics.pii_redactions.labels(kind).inc(count)
         return cleaned.batch, cleaned.dead_letters, cleaned.filtered
 
     def _all_sources(self) -> Sequence[Source]:

@@ -201,6 +201,13 @@ def _sources(loaded: Loaded) -> Iterator[Finding]:
     if ingestion.kafka is None and not ingestion.files.paths and not ingestion.http.enabled:
         cure = "Set `http.enabled` to true, or configure `kafka` or `files.paths`."
         yield Finding(("ingestion",), "no_source", "has no source switched on", cure, blocks_run=True)
+    if ingestion.kafka is not None and ingestion.files.exit_at_end:
+        what = "is set beside `kafka`, which never ends, so the daemon would never exit"
+        yield Finding(("ingestion", "files", "exit_at_end"), "never_ends", what, "Set it to false, or remove `kafka`.", blocks_run=True)
+    paths = ingestion.files.paths
+    if len(set(paths)) < len(paths):
+        what = "names a file twice: its lines would be learned twice"
+        yield Finding(("ingestion", "files", "paths"), "same_file", what, "Name each file once.", "error")
     if loaded.config.privacy.capture == "redacted" and not ingestion.parsing.enable_sanitization:
         what = "is redacted, but `ingestion.parsing.enable_sanitization` is false, so no text is kept"
         yield Finding(("privacy", "capture"), "nothing_to_capture", what, "Set sanitization to true, or capture to none.")

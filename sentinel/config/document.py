@@ -22,6 +22,7 @@ REFUSALS: Final[Mapping[str, str]] = {
     "no_pseudonym_key": "Kafka is used with a broker on another machine, and no pseudonym key is given for the replicas to share.",
     "short_key": "The pseudonym key has fewer than 16 characters.",
     "no_source": "Kafka, HTTP and files are all switched off.",
+    "never_ends": "`files.exit_at_end` is set beside Kafka, which never ends.",
 }
 """Code -> what `sentinel run` refuses although the file is valid."""
 

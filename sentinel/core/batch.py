@@ -96,6 +96,19 @@ def flag_names(flags: int) -> list[str]:
     return names + [f"implausible_{metric.name}" for i, metric in enumerate(METRICS) if flags & implausible_flag(i)]
 
 
+RECORD_BYTES = 512
+"""What a record costs in memory besides its bytes: tombstones and empty lines are no free ride."""
+
+
+def weight_bytes(records: Sequence[bytes | None]) -> int:
+    """What records count against limits on bytes.
+
+    >>> weight_bytes([b"12345678", None])
+    1032
+    """
+    return RECORD_BYTES * len(records) + sum(len(record) for record in records if record is not None)
+
+
 @dataclass(frozen=True, slots=True)
 class Delivery:
     """What a source handed over: records in log order, awaiting their ack.
@@ -107,7 +120,7 @@ class Delivery:
         timestamps_ns: int64[n], the log's own time of each record (append or create time); NO_LOG_TIME when it has none.
         received_ns: wall-clock time of receipt.
         epoch: assignment epoch of the partition when it was read; work of an old epoch is dropped.
-        size_bytes: sum of the records' sizes.
+        size_bytes: what the records count against limits, see `weight_bytes`.
     """
 
     source: PartitionId

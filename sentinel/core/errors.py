@@ -56,5 +56,9 @@ class FullError(SentinelError):
         self.retry_after_s = retry_after_s
 
 
+class DrainError(SentinelError):
+    """Told to stop, what was read could not be finished in time; it was not acked."""
+
+
 class SnapshotError(SentinelError):
     """A checkpoint blob is damaged, foreign or of an unknown format; it must not be loaded."""

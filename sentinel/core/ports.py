@@ -19,6 +19,8 @@ class Outcome:
     dead_letters: Sequence[DeadLetter]
     duplicates: int
     filtered: int
+    stored_at: Int32 | None = None
+    """int32[stored], the record of each stored event as an index into the delivery; None when nobody asks for shares."""
 
     @property
     def received(self) -> int:
@@ -102,6 +104,15 @@ class StoredMetrics:
     flags: Int32
     ts_ns: Int64
     event_ids: Sequence[str | None]
+
+    def before(self, offset: int) -> "StoredMetrics":
+        """The rows below an offset."""
+        n = int(self.offsets.searchsorted(offset))
+        if n == len(self.offsets):
+            return self
+        return StoredMetrics(
+            self.offsets[:n], self.names, self.series[:n], self.metrics[:n], self.flags[:n], self.ts_ns[:n], self.event_ids[:n]
+        )
 
 
 class Sink(Protocol[T_contra]):

@@ -11,7 +11,7 @@ from typing import Final, TypeVar
 
 import numpy as np
 
-from sentinel.core.batch import Delivery, PartitionId
+from sentinel.core.batch import Delivery, PartitionId, weight_bytes
 from sentinel.core.errors import PermanentError, StartupError
 from sentinel.core.ports import Clock, Outcome, PartitionOwner
 from sentinel.ingestion.gate import Gate
@@ -22,7 +22,9 @@ T = TypeVar("T")
 
 STANDARD_INPUT: Final = "-"
 BLOCK_BYTES: Final = 524_288
-"""Most bytes read in one go, hence of one delivery, the rest of a long line aside."""
+"""Most bytes read in one go, the rest of a long line aside."""
+MOST_LINES: Final = 5_000
+"""Most lines of one delivery."""
 
 log = get(__name__)
 
@@ -45,6 +47,8 @@ class FileSource:
         self._clock = clock
         self._lines = Lines(max_record_bytes)
         self._file: BufferedReader | None = None
+        self._pending: Sequence[bytes] = ()
+        self._reading = False
         self._next_offset = 0
         self._stored_lines = 0
         self._gate = Gate()
@@ -83,11 +87,21 @@ class FileSource:
             timestamps_ns=np.zeros(len(records), np.int64),
             received_ns=self._clock.now_ns(),
             epoch=0,
-            size_bytes=sum(map(len, records)),
+            size_bytes=weight_bytes(records),
         )
 
     def _next_lines(self) -> Sequence[bytes]:
-        """The lines of the next block that are not stored yet; none at the end. Blocking: waits for some."""
+        """The next lines that are not stored yet; none at the end. Blocking: waits for some."""
+        self._reading = True
+        try:
+            if not self._pending:
+                self._pending = self._block()
+            lines, self._pending = self._pending[:MOST_LINES], self._pending[MOST_LINES:]
+            return lines
+        finally:
+            self._reading = False
+
+    def _block(self) -> Sequence[bytes]:
         while self._file is not None:
             try:
                 block = self._file.read1(BLOCK_BYTES)
@@ -123,8 +137,8 @@ class FileSource:
         self._gate.lift()
 
     async def close(self) -> None:
-        """Close the file. Standard input stays open: a thread may still be waiting in it."""
-        if self._file is not None and self._path != STANDARD_INPUT:
+        """Close the file. Standard input, and a pipe that a thread is waiting in, stay open: closing would wait for them."""
+        if self._file is not None and self._path != STANDARD_INPUT and not self._reading:
             self._file.close()
         self._file = None
 

@@ -11,7 +11,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import ConsumerStoppedError, KafkaError, OffsetOutOfRangeError, UnsupportedCodecError
 
 from sentinel.config.schema import Kafka
-from sentinel.core.batch import Delivery
+from sentinel.core.batch import Delivery, weight_bytes
 from sentinel.core.ports import Clock, Outcome, PartitionOwner
 from sentinel.ingestion.gate import Gate
 from sentinel.ingestion.kafka_group import Assignment, Group, beyond
@@ -164,7 +164,7 @@ class KafkaSource:
             timestamps_ns=np.where(log_ns < 0, received_ns, log_ns),  # a producer of the oldest format gave none
             received_ns=received_ns,
             epoch=assignment.epoch,
-            size_bytes=sum(len(value) for value in values if value is not None),
+            size_bytes=weight_bytes(values),
         )
 
     def _readable(self) -> list[Assignment]:
@@ -232,13 +232,16 @@ class KafkaSource:
         return None
 
     def _keep_apart(self, consumer: AIOKafkaConsumer, assignment: Assignment, error: Exception) -> None:
+        if self._group.assignments.get(assignment.tp) is not assignment:
+            return  # it ended while the cause was looked for
         cure = " Install llm-sentinel[codecs]." if isinstance(error, UnsupportedCodecError) else ""
         self._group.pause_for(assignment, f"the records from offset {assignment.position} on cannot be read: {error!r}.{cure}")
         assignment.task = asyncio.create_task(self._try_again(consumer, assignment), name=f"try again {assignment.source}")
 
     async def _try_again(self, consumer: AIOKafkaConsumer, assignment: Assignment) -> None:
         await self._clock.sleep(UNREADABLE_RETRY_S)
-        self._group.read_from(consumer, assignment, assignment.position or 0)
+        if self._group.assignments.get(assignment.tp) is assignment:
+            self._group.read_from(consumer, assignment, assignment.position or 0)
 
     def _rejoined_lately(self) -> bool:
         return self._rejoined_at is not None and self._clock.monotonic() - self._rejoined_at < 2 * UNREADABLE_RETRY_S

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from sentinel.core.batch import Delivery, PartitionId
+from sentinel.core.batch import Delivery, PartitionId, weight_bytes
 from sentinel.core.errors import FullError, RetryableError
 from sentinel.core.ports import Clock, Outcome, PartitionOwner
 from sentinel.ingestion.gate import Gate
@@ -63,7 +63,7 @@ class QueueSource:
             RetryableError: the daemon is stopping. Nothing was taken, or what was is not confirmed: handing it in again with the same
                 event ids is harmless.
         """
-        size = sum(map(len, records))
+        size = weight_bytes(records)
         if self._closed:
             raise RetryableError(STOPPING, 5.0)
         # An empty queue takes anything, or a request larger than the whole queue could never be served.
@@ -152,9 +152,14 @@ class QueueSource:
 def _share(outcome: Outcome, start: int, end: int, records: int, all_records: int) -> Outcome:
     """One caller's part of a delivery's outcome, dead letters by their place in that caller's request.
 
-    A caller who shares a delivery learns which records are dead letters; repeats among the others count as stored.
+    A caller who shares a delivery learns how many of its events are stored and which records are dead letters; a record that is neither
+    counts as one repeat.
     """
     if records == all_records:
         return outcome
     letters = [replace(letter, index=letter.index - start) for letter in outcome.dead_letters if start <= letter.index < end]
-    return Outcome(records - len({letter.index for letter in letters}), letters, 0, 0)
+    if outcome.stored_at is None:
+        return Outcome(records - len({letter.index for letter in letters}), letters, 0, 0)
+    stored_at = outcome.stored_at[(outcome.stored_at >= start) & (outcome.stored_at < end)] - start
+    settled = {letter.index for letter in letters}.union(stored_at.tolist())
+    return Outcome(len(stored_at), letters, records - len(settled), 0)

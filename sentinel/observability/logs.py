@@ -2,8 +2,10 @@
 
 import logging
 import sys
+import traceback
 from collections.abc import Mapping
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -74,6 +76,11 @@ def _quiet_about_clients(record: logging.LogRecord) -> bool:
         record.msg, record.args, record.exc_info = "request refused: %s", (type(error).__name__,), None
         return logging.getLogger(record.name).isEnabledFor(logging.DEBUG)
     return True
+
+
+def frames(error: BaseException) -> list[str]:
+    """Where an error came from, innermost last, without its text: that may quote what an event held."""
+    return [f"{Path(frame.filename).name}:{frame.lineno} {frame.name}" for frame in traceback.extract_tb(error.__traceback__)]
 
 
 def get(name: str) -> Log:

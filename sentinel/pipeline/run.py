@@ -5,13 +5,15 @@ from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from sentinel.config.schema import Config
 from sentinel.core.anomaly import DETECTORS, SEVERITIES
 from sentinel.core.batch import DeadLetter, Delivery, PartitionId
+from sentinel.core.errors import DrainError, PermanentError
 from sentinel.core.ports import Clock, Outcome, Sink, Source, Store, StoreWrite
-from sentinel.observability.logs import get
+from sentinel.observability.logs import frames, get
 from sentinel.observability.metrics import Metrics
 from sentinel.pipeline.ledger import Ledger
 from sentinel.pipeline.process import Processed, Rules, process
@@ -22,6 +24,9 @@ from sentinel.pipeline.shard import Shard
 
 GROUP_EVENTS: Final = 20_000
 """Most events in one transaction of the store."""
+
+GROUP_LETTERS: Final = 1_000
+"""Most dead letters of one write: it is repeated as a whole when one is not confirmed."""
 
 log = get(__name__)
 
@@ -67,6 +72,7 @@ class Pipeline:
         self._worker = ThreadPoolExecutor(1, "sentinel-worker")
         self._queue: asyncio.Queue[Work] = asyncio.Queue()
         self._stopping = asyncio.Event()
+        self._in_worker: set[PartitionId] = set()
         self.paused = False
         self._saved_at: dict[PartitionId, float] = {}
         self._sources: Sequence[Source] = ()
@@ -84,6 +90,7 @@ class Pipeline:
     async def revoked(self, source: PartitionId) -> None:
         """Forget the partition; its work in flight is dropped before it is written, its new owner reads it again."""
         self.shards.pop(source, None)
+        self._in_worker.discard(source)
         self._saved_at.pop(source, None)
 
     def stale(self, delivery: Delivery) -> bool:
@@ -104,9 +111,8 @@ class Pipeline:
         deliverer = asyncio.create_task(self._deliver(), name="deliver")
         try:
             await asyncio.wait({reading, deliverer}, return_when=asyncio.FIRST_COMPLETED)
-            self.stop()
-            if deliverer.done():
-                await deliverer
+            if deliverer.done() or reading.exception() is not None:
+                self.stop()
             await self._drain(reading, deliverer)
             await reading
         except ExceptionGroup as failures:
@@ -122,16 +128,29 @@ class Pipeline:
         self._stopping.set()
 
     async def _drain(self, reading: "asyncio.Task[None]", deliverer: "asyncio.Task[None]") -> None:
-        """Finish what was read, save the state; say what is left when time runs out."""
+        """Finish what was read and save the state. Inputs that ended by themselves have all the time they need; a stop has its limit."""
         finished = asyncio.create_task(self._finish(reading), name="drain")
+        stopping = asyncio.create_task(self._stopping.wait(), name="stopping")
         limit = self._config.pipeline.drain_timeout_secs
-        await asyncio.wait({finished, deliverer}, timeout=limit, return_when=asyncio.FIRST_COMPLETED)
-        if not finished.done():
-            finished.cancel()
+        try:
+            await asyncio.wait({finished, deliverer, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({finished, deliverer}, timeout=limit, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            stopping.cancel()
+            if not finished.done():
+                finished.cancel()
+        if deliverer.done():
+            await deliverer
+        if not finished.done() or finished.cancelled():
             left = self.ledger.total().in_flight
-            log.error("drain ran out of time; what is left was not acked and will be read again", limit_s=limit, events_left=left)
-            return
+            raise DrainError(f"{left} events were not stored within {limit:g} s of the stop; they were not acked")
+        await self._save()
+
+    async def _save(self) -> None:
+        """Save every state that stands where the store does; one that an interrupted delivery has touched does not."""
         for source, shard in list(self.shards.items()):
+            if source in self._in_worker:
+                continue
             blob = await asyncio.get_running_loop().run_in_executor(self._worker, _encode, shard)
             await asyncio.to_thread(self._checkpoints.save, source, shard.next_offset, blob)
 
@@ -183,12 +202,15 @@ class Pipeline:
         due = self._checkpoint_due(delivery.source)
         started = self._clock.monotonic()
         call = asyncio.get_running_loop().run_in_executor(self._worker, _process, delivery, shard, self._rules, due)
+        self._in_worker.add(delivery.source)  # and stays there when this does not end well: its state is not to be trusted
         try:
             processed, checkpoint = await call
-        except Exception:
+        except Exception as error:  # noqa: BLE001  its text may quote an event, so it goes no further
             self._metrics.detection_errors.inc()
-            log.exception("processing failed", partition=str(delivery.source), offset=int(delivery.offsets[0]))
-            raise
+            where, kind = f"{delivery.source} from offset {delivery.offsets[0]} on", type(error).__name__
+            log.error("processing failed", where=where, error=kind, frames=frames(error))  # noqa: TRY400  see `frames`
+            raise PermanentError(f"cannot process {where}: {kind}, a defect of ours; the log has its place") from None
+        self._in_worker.discard(delivery.source)
         elapsed = self._clock.monotonic() - started
         self._metrics.detection_latency_seconds.observe(elapsed)
         self._metrics.pipeline_stage_seconds.labels("process").observe(elapsed)
@@ -221,18 +243,19 @@ class Pipeline:
 
     async def _next_group(self) -> list[Work]:
         group = [await self._queue.get()]
-        events = len(group[0].processed.batch)
+        events = group[0].processed.received
         while events < GROUP_EVENTS and not self._queue.empty():
             group.append(self._queue.get_nowait())
-            events += len(group[-1].processed.batch)
+            events += group[-1].processed.received
         return group
 
     async def _write(self, group: Sequence[Work]) -> None:
         """Dead letters first: once the store's position has moved, these records are never read again."""
         started = self._clock.monotonic()
         letters = [letter for work in group for letter in work.processed.dead_letters]
-        if letters:
-            await until_written(lambda: self._dead_letters.write(letters), "dead letters", self._clock, self._failed("dead letters"))
+        for start in range(0, len(letters), GROUP_LETTERS):
+            part = letters[start : start + GROUP_LETTERS]
+            await until_written(partial(self._dead_letters.write, part), "dead letters", self._clock, self._failed("dead letters"))
         writes = [
             StoreWrite(work.processed.batch, work.processed.anomalies, work.delivery.source, work.delivery.next_offset) for work in group
         ]
@@ -256,7 +279,8 @@ class Pipeline:
             self.ledger.released(delivery.source, processed.received)
             self._metrics.events_released.inc(processed.received)
             return
-        outcome = Outcome(len(processed.batch), processed.dead_letters, processed.duplicates, processed.filtered)
+        batch = processed.batch
+        outcome = Outcome(len(batch), processed.dead_letters, processed.duplicates, processed.filtered, batch.index)
         self.ledger.settled(delivery.source, processed.received, outcome)
         self._count(processed)
         await work.origin.ack(delivery, outcome)

@@ -98,7 +98,8 @@ async def running(config: Config, prepare: Prepare | None = None) -> AsyncIterat
         yield daemon, serving
     finally:
         daemon.stop()
-        await serving
+        if not serving.done():  # a test that has awaited it knows how it ended
+            await serving
         await daemon.close()
 
 

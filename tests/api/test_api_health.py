@@ -12,7 +12,7 @@ from sentinel import __version__
 from sentinel.app.daemon import Daemon
 from sentinel.config.schema import Api, Config
 from sentinel.config.schema import Pipeline as PipelineSection
-from sentinel.core.errors import RetryableError
+from sentinel.core.errors import DrainError, RetryableError
 from sentinel.core.ports import StoreWrite
 
 PROBES = ("/health/live", "/health/ready", "/health/startup", "/api/v1/health")
@@ -105,7 +105,9 @@ async def test_a_stopping_daemon_takes_nothing_and_is_not_ready(start: Started) 
     assert (await client.get("/health/ready")).json["reasons"] == ["stopping"]
     assert (await client.post(event(2))).status == 503
     assert client.serving is not None
-    await client.serving
+    serving, client.serving = client.serving, None
+    with pytest.raises(DrainError):
+        await serving
     await client.daemon.close()
     answer = await waiting
     assert (answer.status, answer.headers["Retry-After"]) == (503, "5")

@@ -49,6 +49,7 @@ REMOTE = "[kafka-0:9092, localhost:9092, '10.0.0.1:9092']"
         ("alerting:\n  webhook: {enabled: true}\n", "not_built", 2, "alerting.webhook"),
         ("alerting:\n  deduplication: {}\n", "not_built", 2, "alerting.deduplication"),
         ("ingestion:\n  http: {enabled: false}\n", "no_source", 1, "ingestion"),
+        (kafka("topic: x\n  files: {paths: [a], exit_at_end: true}"), "never_ends", 6, "ingestion.files.exit_at_end"),
         (kafka("topic: x", REMOTE), "plaintext_kafka", 4, "ingestion.kafka.brokers"),
         (kafka("security: {protocol: SASL_PLAINTEXT, username: u, password: p}", REMOTE), "plaintext_kafka", 4, "ingestion.kafka.brokers"),
         (kafka("security: {protocol: SASL_SSL, username: u}"), "sasl_incomplete", 5, "ingestion.kafka.security.protocol"),

@@ -3,9 +3,10 @@
 import asyncio
 from collections.abc import Sequence
 
+import numpy as np
 import pytest
 
-from sentinel.core.batch import DeadLetter, Delivery, PartitionId
+from sentinel.core.batch import RECORD_BYTES, DeadLetter, Delivery, PartitionId
 from sentinel.core.errors import FullError, RejectCode, RetryableError
 from sentinel.core.ports import Outcome
 from sentinel.ingestion.queue import HTTP_LOG, MERGE_RECORDS, QueueSource
@@ -41,7 +42,7 @@ def outcome(delivery: Delivery, bad: Sequence[int] = (), duplicates: int = 0) ->
 class Bench:
     """A queue with a clock of its own, and callers that wait at it."""
 
-    def __init__(self, max_bytes: int = 1_000, position: int | None = None) -> None:
+    def __init__(self, max_bytes: int = 10_000, position: int | None = None) -> None:
         self.clock = ManualClock()
         self.queue = QueueSource(Owner(position), self.clock, max_bytes)
 
@@ -68,7 +69,7 @@ async def test_a_delivery_holds_all_that_waits() -> None:
     delivery = await bench.read()
     assert (list(delivery.records), delivery.offsets.tolist()) == ([b"a", b"b", b"c"], [100, 101, 102])
     assert (delivery.timestamps_ns - delivery.received_ns).tolist() == [0, 0, 5_000_000_000]
-    assert (delivery.size_bytes, delivery.next_offset, delivery.source) == (3, 103, HTTP_LOG)
+    assert (delivery.size_bytes, delivery.next_offset, delivery.source) == (3 + 3 * RECORD_BYTES, 103, HTTP_LOG)
     await bench.queue.ack(delivery, outcome(delivery))
     assert [(await task).stored for task in (first, second)] == [2, 1]
     third = await bench.call(b"d")
@@ -78,7 +79,7 @@ async def test_a_delivery_holds_all_that_waits() -> None:
 
 async def test_merging_is_bounded() -> None:
     """A delivery takes whole requests up to MERGE_RECORDS; a larger one travels alone."""
-    bench = Bench(max_bytes=1_000_000)
+    bench = Bench(max_bytes=10_000_000)
     sizes = [MERGE_RECORDS - 1, 1, 1, MERGE_RECORDS + 5, 2]
     tasks = [await bench.call(*[b"x"] * size) for size in sizes]
     deliveries = [await bench.read() for _ in range(4)]
@@ -109,6 +110,16 @@ async def test_one_bad_record_of_many_events_counts_once() -> None:
     assert (await second).stored == 1
 
 
+async def test_a_record_of_many_events_is_shared_out_by_what_is_stored() -> None:
+    """Three events of one record, one of them bad: its caller learns that two are stored, whoever shares the delivery."""
+    bench = Bench()
+    spans, other = await bench.call(b"spans"), await bench.call(b"x", b"repeat")
+    delivery = await bench.read()
+    await bench.queue.ack(delivery, Outcome(3, [letter(0, 0)], 1, 0, np.array([0, 0, 1], np.int32)))
+    assert ((await spans).stored, (await spans).received) == (2, 3)
+    assert ((await other).stored, (await other).duplicates) == (1, 1)
+
+
 async def test_a_caller_alone_learns_of_its_repeats() -> None:
     """A delivery of one caller: the whole outcome is its own."""
     bench = Bench()
@@ -121,9 +132,9 @@ async def test_a_caller_alone_learns_of_its_repeats() -> None:
 
 async def test_the_queue_is_bounded_in_bytes_until_the_ack() -> None:
     """Bytes count from submit to ack, not to read; beyond the limit nothing is taken; an empty queue takes anything."""
-    bench = Bench(max_bytes=100)
+    bench = Bench(max_bytes=1_200)
     large = await bench.call(b"x" * 500)
-    assert bench.queue.queue_bytes == 500
+    assert bench.queue.queue_bytes == 500 + RECORD_BYTES
     with pytest.raises(FullError):
         await bench.queue.submit([b"y"])
     delivery = await bench.read()

@@ -11,7 +11,7 @@ import pytest
 from sentinel.config.schema import Baseline, Config, Dedupe, Detection, Embedded, Ingestion
 from sentinel.config.schema import Pipeline as PipelineSection
 from sentinel.core.batch import DeadLetter, PartitionId
-from sentinel.core.errors import PermanentError, RetryableError, SentinelError
+from sentinel.core.errors import DrainError, PermanentError, RetryableError, SentinelError
 from sentinel.core.ports import Store, StoreWrite
 from sentinel.core.query import AnomalyQuery, TelemetryQuery, TimeRange
 from sentinel.ingestion.sanitize import Sanitizer
@@ -136,13 +136,7 @@ async def test_a_full_queue_pauses_the_source(tmp_path: Path) -> None:
     """Past the byte limit the source is paused while the store is stuck, and resumed once half is written."""
     bench = Bench(tmp_path, Config(pipeline=PipelineSection(queue_max_bytes=65_536)))
     await bench.store.open()
-    write, stuck = bench.store.write, asyncio.Event()
-
-    async def wait_and_write(items: Sequence[StoreWrite]) -> None:
-        await stuck.wait()
-        await write(items)
-
-    bench.store.write = wait_and_write  # type: ignore[method-assign]
+    _, stuck = stick(bench)
     source = await bench.source([[event(i * 100 + j, request_id="r" * 90) for j in range(100)] for i in range(20)])
     running = asyncio.create_task(bench.pipeline.run([source]))
     await source.first_pause.wait()
@@ -258,16 +252,83 @@ async def test_stop_drains_what_was_read(bench: Bench) -> None:
     assert bench.checkpoints.list("") != []
 
 
+def stick(bench: Bench) -> tuple[asyncio.Event, asyncio.Event]:
+    """Make the store's writes wait: the first event is set when one has begun, the second lets them through."""
+    write, begun, through = bench.store.write, asyncio.Event(), asyncio.Event()
+
+    async def wait_and_write(items: Sequence[StoreWrite]) -> None:
+        begun.set()
+        await through.wait()
+        await write(items)
+
+    bench.store.write = wait_and_write  # type: ignore[method-assign]
+    return begun, through
+
+
 async def test_a_drain_that_cannot_end_gives_up_in_time(tmp_path: Path) -> None:
-    """The store stays down: the drain ends at its deadline, nothing is acked, nothing lost."""
-    config = Config(pipeline=PipelineSection(drain_timeout_secs=0.05))
-    bench = Bench(tmp_path, config, [RetryableError("down")] * 1_000_000)
+    """Told to stop while the store is stuck: the drain ends at its deadline and says what is left; nothing is acked, nothing lost."""
+    bench = Bench(tmp_path, Config(pipeline=PipelineSection(drain_timeout_secs=0.05)))
     await bench.store.open()
-    source = await bench.source([[event(0)]])
-    await bench.pipeline.run([source])
+    begun, _ = stick(bench)
+    source = await bench.source([[event(0)], Step.WAIT])
+    running = asyncio.create_task(bench.pipeline.run([source]))
+    await begun.wait()
+    bench.pipeline.stop()
+    with pytest.raises(DrainError, match="1 events were not stored"):
+        await running
     assert source.acked == []
     assert await bench.store.position(LOG) is None
+    assert bench.checkpoints.list("") == []
     await bench.store.close()
+
+
+async def test_inputs_that_end_by_themselves_have_all_the_time_they_need(tmp_path: Path) -> None:
+    """The limit of the drain is for a stop: a slow store at the natural end of the inputs loses nothing."""
+    bench = Bench(tmp_path, Config(pipeline=PipelineSection(drain_timeout_secs=0.001)), [RetryableError("down")] * 30)
+    await bench.store.open()
+    source = await bench.run([[event(0)]])
+    assert source.positions == [1]
+    assert len(await bench.rows()) == 1
+    await bench.store.close()
+
+
+async def test_a_store_that_fails_for_good_during_the_drain_is_told(tmp_path: Path) -> None:
+    """The inputs have ended and the last write fails for good: its error comes out, not a clean end."""
+    bench = Bench(tmp_path, Config(), [RetryableError("down"), PermanentError("broken")])
+    await bench.store.open()
+    source = await bench.source([[event(0)]])
+    with pytest.raises(PermanentError, match="broken"):
+        await bench.pipeline.run([source])
+    assert source.acked == []
+    await bench.store.close()
+
+
+async def test_a_state_that_a_failure_has_touched_is_not_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The middle fails after it has remembered ids: no checkpoint keeps them, and the next start stores these events."""
+    bench = Bench(tmp_path, Config())
+    await bench.store.open()
+
+    def broken(*_args: object) -> None:
+        raise KeyError("a value of an event")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("sentinel.pipeline.process.judge", broken)
+        with pytest.raises(PermanentError, match="KeyError") as failure:
+            await bench.run([[event(0)]])
+    assert "a value of an event" not in str(failure.value)
+    assert bench.checkpoints.list("") == []
+    await bench.store.close()
+    again = Bench(tmp_path, Config())
+    await again.store.open()
+    await again.run([[event(0)]])
+    assert len(await again.rows()) == 1
+    await again.store.close()
+
+
+async def test_dead_letters_are_written_in_bounded_parts(bench: Bench) -> None:
+    """A flood of bad records: no write holds more than a part of it, so that a repeat is bounded too."""
+    await bench.run([[b"bad"] * 2_500])
+    assert (len(bench.letters.written), bench.letters.writes) == (2_500, 3)
 
 
 async def test_one_failing_source_ends_the_run_with_its_reason(bench: Bench) -> None:
