@@ -7,6 +7,7 @@ import pytest
 from kafka_bench import DONE, Owner, Reader, admin, committed, produce, section, until, until_committed
 
 from sentinel.app.clock import SystemClock
+from sentinel.core.batch import RECORD_BYTES
 from sentinel.ingestion.kafka import KafkaSource
 from sentinel.observability.metrics import Metrics
 from tools.servers.kafka import Broker
@@ -168,7 +169,7 @@ async def test_tombstones_and_times_are_handed_over_as_they_are(kafka: Broker, t
     first = reader.deliveries[0]
     assert first.timestamps_ns[0] % 1_000_000 == 0
     assert abs(int(first.timestamps_ns[0]) - first.received_ns) < 60e9
-    assert sum(delivery.size_bytes for delivery in reader.deliveries) == 3
+    assert sum(delivery.size_bytes for delivery in reader.deliveries) == 3 + 2 * RECORD_BYTES
 
 
 async def test_a_paused_source_stays_a_member_and_hands_over_nothing(kafka: Broker, topic: Topic) -> None:

@@ -182,7 +182,17 @@ class Broker:
         draft = self._properties.with_suffix(".draft")
         draft.write_text(settings, encoding="utf-8")
         cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-        storage_tool = [self._java, "-Xmx128m", *_SMALL_JVM, "kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(draft)]
+        # One in 64 ids begins with a hyphen, which would be taken for an option.
+        storage_tool = [
+            self._java,
+            "-Xmx128m",
+            *_SMALL_JVM,
+            "kafka.tools.StorageTool",
+            "format",
+            f"--cluster-id={cluster}",
+            "-c",
+            str(draft),
+        ]
         run_to_end(storage_tool, self._classpath)
         draft.rename(self._properties)
 
