@@ -235,8 +235,8 @@ class Writer:
         newest = np.full(len(series), np.iinfo(np.int64).min)
         np.maximum.at(newest, group, rows.ts_ns)
         connection.executemany(
-            "UPDATE series SET last_ns = max(ifnull(last_ns, ?1), ?1), events = events + ?2 WHERE id = ?3",
-            zip(newest.tolist(), counts.tolist(), series.tolist(), strict=True),
+            "UPDATE series SET last_ns = max(ifnull(last_ns, ?), ?), events = events + ? WHERE id = ?",
+            zip(newest.tolist(), newest.tolist(), counts.tolist(), series.tolist(), strict=True),
         )
 
     def _write(self, connection: sqlite3.Connection, write: StoreWrite) -> None:

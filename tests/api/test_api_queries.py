@@ -246,7 +246,7 @@ async def test_timeseries_by_step_and_by_series(client: Client) -> None:
     assert (sum(p["requests"] for p in points), sum(p["errors"] for p in points)) == (65, 5)
     assert sum(p["cost_usd"] for p in points) == pytest.approx(30)
     assert sum(p["total_tokens"] for p in points) == 65 * 15
-    assert all(100 <= p["latency_p50_ms"] <= 107 for p in points)
+    assert all(99 <= p["latency_p50_ms"] <= 108.1 for p in points)  # 100 to 107, estimated to within 1%
     split = (await client.post({"minutes": 240, "by_series": True}, "/api/v1/metrics/timeseries")).json["series"]
     assert [(series["service"], sum(p["requests"] for p in series["points"])) for series in split] == [("busy", 60), ("quiet", 5)]
     one = (await client.post({"minutes": 240, "by_series": True, "service": "quiet"}, "/api/v1/metrics/timeseries")).json["series"]
