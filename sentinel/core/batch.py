@@ -49,6 +49,17 @@ class PartitionId(NamedTuple):
         return f"{self.cluster}/{self.topic}/{self.partition}"
 
 
+class Dimensions(NamedTuple):
+    """What events are grouped by besides their series; few distinct values, None = not given."""
+
+    provider: str | None = None
+    operation: str | None = None
+    environment: str | None = None
+    region: str | None = None
+    finish_reason: str | None = None
+    prompt_version: str | None = None
+
+
 class Dialect(IntEnum):
     """How the producer spelled the event."""
 
@@ -212,8 +223,9 @@ class CleanBatch:
     """n sanitized events as columns: the only type sinks take.
 
     Attributes as in `EventBatch`, with clean names, and:
+        dimension_sets: distinct dimensions of this batch; dimensions: int32[n], index into them.
         event_ids: the producer's idempotence key, None when it gave none.
-        trace_ids: the producer's trace, for links.
+        trace_ids: the producer's trace, for links; it stands in `extra` too.
         extra: everything else that is kept of the event, sanitized, as one JSON object in UTF-8; None when there is nothing.
         findings: what was redacted, by type, over the whole batch.
     """

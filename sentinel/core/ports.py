@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
+from sentinel.core.alert import Notification
 from sentinel.core.anomaly import Anomaly, AnomalyBatch
 from sentinel.core.batch import CleanBatch, DeadLetter, Delivery, Float64, Int32, Int64, PartitionId, SeriesKey
 from sentinel.core.query import AnomalyQuery, Page, SeriesPoints, SeriesQuery, TelemetryQuery
@@ -145,6 +146,58 @@ class Store(Sink[StoreWrite], Protocol):
 
     def replay(self, source: PartitionId, from_offset: int) -> AsyncIterator[StoredMetrics]:
         """The rows of one log from an offset on, in log order, in blocks."""
+        ...
+
+
+class Receiver(Protocol):
+    """Where notifications go: RabbitMQ, a webhook. Called from one task at a time; retry, back-off and breaker are the caller's."""
+
+    async def open(self) -> None:
+        """Get ready without needing the other side to be up: a receiver that is down must not keep the daemon from starting."""
+        ...
+
+    async def send(self, notification: Notification) -> None:
+        """Deliver one; returns when the other side confirmed, within a bounded time.
+
+        Raises RetryableError (with `after_s` when it was asked to wait) or PermanentError; the same notification may be sent again.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Disconnect. Twice is harmless."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxDepth:
+    """What waits in the outbox: notifications, their bytes, and when the oldest was put in (wall clock; None when empty)."""
+
+    notifications: int
+    size_bytes: int
+    oldest_ns: int | None
+
+
+class Outbox(Protocol):
+    """The notifications that wait, in the state database. Every failure of the database is RetryableError."""
+
+    async def due(self, receiver: str, now_ns: int, limit: int) -> list[Notification]:
+        """What this receiver should be sent now: the most severe first, then the oldest."""
+        ...
+
+    async def sent(self, notification: Notification, now_ns: int) -> None:
+        """The other side confirmed it; recorded only after that."""
+        ...
+
+    async def deferred(self, notification: Notification, again_ns: int, reason: str) -> None:
+        """It could not be delivered; it is due again at a wall-clock time. `reason` is in our own words."""
+        ...
+
+    async def refused(self, notification: Notification, now_ns: int, reason: str) -> None:
+        """It will never be accepted: kept as refused, not tried again."""
+        ...
+
+    async def depth(self) -> OutboxDepth:
+        """How much waits."""
         ...
 
 

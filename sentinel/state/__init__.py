@@ -1,0 +1,1 @@
+"""The relational state: alerts, outbox, keys, audit; SQLite by default, PostgreSQL for several replicas."""
