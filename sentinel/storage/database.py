@@ -22,7 +22,7 @@ READERS: Final = 3
 
 _BUSY_MS: Final = 2_000
 _WAL_BYTES: Final = 67_108_864
-_PAGES_PER_CHECKPOINT: Final = 2_000
+_PAGES_PER_CHECKPOINT: Final = 8_000
 _STEPS_PER_CLOCK_LOOK: Final = 5_000
 """SQLite steps between two looks at the clock, about half a millisecond."""
 

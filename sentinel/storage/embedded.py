@@ -51,12 +51,17 @@ class EmbeddedStore:
     Args:
         section: retention, rollup interval and durability.
         path: the database file; its directory is made if missing.
+        thread: does the writing; the store has one of its own when none is given. Where the interpreter has one lock, two busy threads
+            cost more than one, so the daemon gives the one that processes events.
         read_limit_s: seconds one read may take before it is stopped with ReadTimeLimitError.
     """
 
-    def __init__(self, section: Embedded, path: Path, *, read_limit_s: float = READ_LIMIT_S) -> None:
+    def __init__(
+        self, section: Embedded, path: Path, *, thread: ThreadPoolExecutor | None = None, read_limit_s: float = READ_LIMIT_S
+    ) -> None:
         self.section = section
         self.path = path
+        self._given_thread = thread
         self._writer = Writer(path, section.synchronous)
         self._readers = ReaderPool(path, read_limit_s)
         self._thread: ThreadPoolExecutor | None = None
@@ -66,7 +71,7 @@ class EmbeddedStore:
 
     async def open(self) -> None:
         """Lock the file, bring its format and rollups up to date, start the threads. Raises StartupError with place and cure."""
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="store-write")
+        self._thread = self._given_thread or ThreadPoolExecutor(1, thread_name_prefix="store-write")
         try:
             await self._on_writer(self._writer.open)
             self._readers.open()
@@ -110,6 +115,7 @@ class EmbeddedStore:
             while count := await self._on_writer(self._writer.delete_older, table, cutoff_ns, ROWS_PER_DELETE):
                 deleted += count
         await self._on_writer(self._writer.forget_series, min(cutoffs.values()))
+        await self._on_writer(self._writer.forget_dimensions, cutoffs["events"])
         while await self._on_writer(self._writer.give_back, PAGES_PER_VACUUM):
             pass
         return deleted
@@ -168,7 +174,8 @@ class EmbeddedStore:
         try:
             await self._on_writer(self._writer.close)
         finally:
-            self._thread.shutdown(wait=False)
+            if self._given_thread is None:
+                self._thread.shutdown(wait=False)
             self._thread = None
 
     async def _on_writer(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

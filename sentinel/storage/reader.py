@@ -11,13 +11,13 @@ import orjson
 
 from sentinel.core.anomaly import DETECTORS, SEVERITIES, Anomaly
 from sentinel.core.batch import Dialect, PartitionId, SeriesKey, flag_names
+from sentinel.core.explain import described, finding_of
 from sentinel.core.metrics import ERROR, METRIC_INDEX, METRIC_NAMES
 from sentinel.core.ports import StoredMetrics
 from sentinel.core.query import AnomalyQuery, Page, SeriesFilter, TelemetryQuery, TimeRange
 from sentinel.core.timestamp import rfc3339
 from sentinel.storage import schema
 from sentinel.storage.cursor import Place, decode_cursor, encode_cursor
-from sentinel.storage.explain import described, finding_of
 
 MAX_LIMIT: Final = 10_000
 """Most items in one answer; a larger limit means this one."""
@@ -35,9 +35,9 @@ _PAGE: Final = """
     ORDER BY ts_ns DESC, part DESC, off DESC, sub DESC LIMIT :limit
 """
 _EVENT: Final = f"""
-    SELECT e.ts_ns, e.off, s.tenant, s.service, s.model, e.flags, e.dialect, e.event_id, e.trace_id, e.extra,
+    SELECT e.ts_ns, e.off, s.tenant, s.service, s.model, e.flags, e.dialect, e.event_id, d.names, e.extra,
         l.cluster, l.topic, l.partition, {", ".join(f"e.{name}" for name in METRIC_NAMES)}
-    FROM events e JOIN logs l USING (part) JOIN series s ON s.id = e.series
+    FROM events e JOIN logs l USING (part) JOIN series s ON s.id = e.series LEFT JOIN dimensions d ON d.id = e.dimensions
     WHERE e.part = ? AND e.off = ? AND e.sub = ?
 """  # noqa: S608  names of our own columns
 _AFTER: Final = " AND (ts_ns, part, off, sub) < (:ts_ns, :part, :off, :sub)"
@@ -47,13 +47,18 @@ _ANOMALY: Final = """
         a.window_size, a.off, a.event_id, a.trace_id, s.tenant, s.service, s.model, l.cluster, l.topic, l.partition
     FROM anomalies a JOIN series s ON s.id = a.series JOIN logs l ON l.part = a.part
 """
-_ONE_ANOMALY: Final = f"{_ANOMALY} WHERE a.id = ?"
+_ONE_ANOMALY: Final = f"{_ANOMALY} WHERE a.n = ?"
+_NUMBER_OF_ID: Final = """
+    SELECT n FROM anomaly_ids WHERE id = :id
+    UNION ALL SELECT n FROM anomalies WHERE n > (SELECT anomaly_ids_to FROM totals) AND id = :id LIMIT 1
+"""
+"""Anomalies that are not in the rollups yet are few, and looked through."""
 _ANOMALIES: Final = f"""{_ANOMALY}
-    WHERE a.rowid IN (
-        SELECT rowid FROM anomalies WHERE ts_ns >= :start AND ts_ns < :end {{matching}}
-        ORDER BY ts_ns DESC, severity DESC, metric DESC, detector DESC, series DESC, rowid DESC LIMIT :limit
+    WHERE a.n IN (
+        SELECT n FROM anomalies WHERE ts_ns >= :start AND ts_ns < :end {{matching}}
+        ORDER BY ts_ns DESC, severity DESC, metric DESC, detector DESC, series DESC, n DESC LIMIT :limit
     )
-    ORDER BY a.ts_ns DESC, a.severity DESC, a.metric DESC, a.detector DESC, a.series DESC, a.rowid DESC
+    ORDER BY a.ts_ns DESC, a.severity DESC, a.metric DESC, a.detector DESC, a.series DESC, a.n DESC
 """  # noqa: S608  statements of this file
 
 _REPLAY: Final = f"""
@@ -122,12 +127,15 @@ def telemetry(connection: sqlite3.Connection, query: TelemetryQuery) -> Page:
 
 def _event(row: tuple[Any, ...]) -> dict[str, Any]:
     """One event in the flat dialect's names. Where the producer used a name of ours for something else, ours stands."""
-    ts_ns, off, tenant, service, model, flags, dialect, event_id, trace_id, extra, *rest = row
+    ts_ns, off, tenant, service, model, flags, dialect, event_id, dimensions, extra, *rest = row
     metrics = dict(zip(METRIC_NAMES, rest[3:], strict=True))
     error = metrics[METRIC_NAMES[ERROR]]
     event: dict[str, Any] = orjson.loads(extra) if extra else {}
+    named: dict[str, str] = orjson.loads(dimensions) if dimensions else {}
     return (
-        event
+        {"trace_id": None}
+        | event
+        | named
         | metrics
         | {
             "timestamp": rfc3339(ts_ns),
@@ -135,7 +143,6 @@ def _event(row: tuple[Any, ...]) -> dict[str, Any]:
             "service_name": service,
             "model_name": model,
             "error": None if error is None else bool(error),
-            "trace_id": event.get("trace_id") if trace_id is None else trace_id,
             "flags": flag_names(flags),
             "dialect": Dialect(dialect).name.lower(),
             "partition": str(PartitionId(*rest[:3])),
@@ -168,8 +175,8 @@ def anomalies(connection: sqlite3.Connection, query: AnomalyQuery) -> list[Anoma
 
 def anomaly(connection: sqlite3.Connection, anomaly_id: str) -> Anomaly | None:
     """One anomaly by id; None when there is no such."""
-    row = connection.execute(_ONE_ANOMALY, (anomaly_id,)).fetchone()
-    return _anomaly(row) if row else None
+    number = connection.execute(_NUMBER_OF_ID, {"id": anomaly_id}).fetchone()
+    return _anomaly(connection.execute(_ONE_ANOMALY, number).fetchone()) if number else None
 
 
 def _anomaly(row: tuple[Any, ...]) -> Anomaly:

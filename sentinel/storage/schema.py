@@ -111,12 +111,64 @@ _FIRST: Final = (
     "INSERT INTO totals VALUES (0, 0)",
 )
 
-MIGRATIONS: Final = (_FIRST,)
+_DIMENSIONS: Final = (
+    """
+    CREATE TABLE dimensions (
+        id INTEGER PRIMARY KEY,
+        names TEXT NOT NULL UNIQUE,        -- JSON object of those that are given
+        last_ns INTEGER                    -- newest event in the rollups
+    )
+    """,
+    # Rows from before have theirs in `extra`, as they have their trace id.
+    "ALTER TABLE events ADD COLUMN dimensions INTEGER",
+    "ALTER TABLE events DROP COLUMN trace_id",
+)
+
+# Ids are random: an index of them dirties a page for almost every row. It is a table of its own, filled in order when rollups are folded.
+_ANOMALY_IDS: Final = (
+    "ALTER TABLE anomalies RENAME TO anomalies_1",
+    """
+    CREATE TABLE anomalies (
+        n INTEGER PRIMARY KEY,
+        id TEXT NOT NULL,
+        ts_ns INTEGER NOT NULL,
+        series INTEGER NOT NULL,
+        metric INTEGER NOT NULL,
+        detector INTEGER NOT NULL,
+        severity INTEGER NOT NULL,
+        value REAL,
+        score REAL,
+        expected REAL,
+        lower REAL,
+        upper REAL,
+        mean REAL,
+        sd REAL,
+        samples INTEGER NOT NULL,
+        window_size INTEGER NOT NULL,
+        part INTEGER NOT NULL,
+        off INTEGER NOT NULL,
+        sub INTEGER NOT NULL,
+        event_id TEXT,
+        trace_id TEXT
+    )
+    """,
+    """
+    INSERT INTO anomalies
+    SELECT rowid, id, ts_ns, series, metric, detector, severity, value, score, expected, lower, upper, mean, sd, samples,
+        window_size, part, off, sub, event_id, trace_id FROM anomalies_1
+    """,
+    "DROP TABLE anomalies_1",
+    "CREATE INDEX anomalies_by_time ON anomalies (ts_ns, severity, metric, detector, series)",
+    "CREATE TABLE anomaly_ids (id TEXT PRIMARY KEY NOT NULL, n INTEGER NOT NULL) WITHOUT ROWID",
+    "ALTER TABLE totals ADD COLUMN anomaly_ids_to INTEGER NOT NULL DEFAULT 0",  # the last n that is in anomaly_ids
+)
+
+MIGRATIONS: Final = (_FIRST, (*_DIMENSIONS, *_ANOMALY_IDS))
 """Statements that lead from format i to format i + 1. A released entry never changes."""
 
 FORMAT: Final = len(MIGRATIONS)
 
-EVENT_COLUMNS: Final = ("part", "off", "sub", "ts_ns", "series", *METRIC_NAMES, "flags", "dialect", "event_id", "trace_id", "extra")
+EVENT_COLUMNS: Final = ("part", "off", "sub", "ts_ns", "series", *METRIC_NAMES, "flags", "dialect", "dimensions", "event_id", "extra")
 
 ANOMALY_COLUMNS: Final = (
     "id", "ts_ns", "series", "metric", "detector", "severity", "value", "score", "expected", "lower", "upper", "mean", "sd",
@@ -141,9 +193,9 @@ def insert_events(rows: int) -> str:
 
 @cache
 def insert_anomalies(rows: int) -> str:
-    """The statement that stores those of so many anomalies that are not there."""
+    """The statement that stores so many anomalies."""
     values = ", ".join([f"({', '.join('?' * len(ANOMALY_COLUMNS))})"] * rows)
-    return f"INSERT INTO anomalies ({', '.join(ANOMALY_COLUMNS)}) VALUES {values} ON CONFLICT (id) DO NOTHING"  # noqa: S608  names from this file
+    return f"INSERT INTO anomalies ({', '.join(ANOMALY_COLUMNS)}) VALUES {values}"  # noqa: S608  names from this file
 
 
 def upsert_rollups() -> str:

@@ -16,31 +16,36 @@ from typing import Any, Final, Literal, NamedTuple
 import numpy as np
 
 from sentinel.core.anomaly import AnomalyBatch
-from sentinel.core.batch import Bool, CleanBatch, Float64, Int64, PartitionId, SeriesKey
+from sentinel.core.batch import Bool, CleanBatch, Float64, Int64, PartitionId
 from sentinel.core.errors import PermanentError
 from sentinel.core.metrics import METRIC_NAMES
 from sentinel.core.ports import StoreWrite
 from sentinel.storage import database, rollup, rollup_rows, schema
+from sentinel.storage.names import dimension_names, series_names
 from sentinel.storage.rollup import MINUTE_NS
 
 Table = Literal["events", "anomalies", "rollups"]
 
-FOLD_ROWS: Final = 50_000
+FOLD_ROWS: Final = 200_000
 """Rows that may wait for the rollups; a write beyond them folds first."""
 ROWS_PER_STATEMENT: Final = 100
 """Rows of one INSERT. Every statement gives the interpreter's lock away and waits to get it back: once a row costs more than the row."""
-SERIES_REMEMBERED: Final = 50_000
-"""Series whose numbers are kept in memory."""
 
 _UNFOLDED: Final = (
-    f"SELECT off, sub, ts_ns, series, {', '.join(METRIC_NAMES)} FROM events "  # noqa: S608  names of our own columns
+    f"SELECT off, sub, ts_ns, series, ifnull(dimensions, 0), {', '.join(METRIC_NAMES)} FROM events "  # noqa: S608  names of our own columns
     "WHERE part = ? AND off >= ? AND (off, sub) > (?, ?) ORDER BY off, sub LIMIT ?"
 )
 _DELETE_EVENTS: Final = (
     "DELETE FROM events WHERE (part, off, sub) IN (SELECT part, off, sub FROM events WHERE ts_ns < ? ORDER BY ts_ns LIMIT ?)"
 )
-_DELETE_ANOMALIES: Final = "DELETE FROM anomalies WHERE rowid IN (SELECT rowid FROM anomalies WHERE ts_ns < ? ORDER BY ts_ns LIMIT ?)"
+_OLD_ANOMALIES: Final = "SELECT n FROM anomalies WHERE ts_ns < ? ORDER BY ts_ns LIMIT ?"
+_DELETE_IDS: Final = "DELETE FROM anomaly_ids WHERE id = (SELECT id FROM anomalies WHERE n = ?)"
+_DELETE_ANOMALIES: Final = "DELETE FROM anomalies WHERE n = ?"
 _DELETE_ROLLUPS: Final = "DELETE FROM rollups WHERE rowid IN (SELECT rowid FROM rollups WHERE minute < ? ORDER BY minute LIMIT ?)"
+_INDEX_IDS: Final = (
+    "INSERT OR IGNORE INTO anomaly_ids SELECT id, n FROM anomalies WHERE n > (SELECT anomaly_ids_to FROM totals) ORDER BY id",
+    "UPDATE totals SET anomaly_ids_to = ifnull((SELECT max(n) FROM anomalies), 0)",
+)
 _OLDER: Final = """
     SELECT EXISTS (SELECT 1 FROM events WHERE ts_ns < :ns) OR EXISTS (SELECT 1 FROM anomalies WHERE ts_ns < :ns)
         OR EXISTS (SELECT 1 FROM rollups WHERE minute < :minute)
@@ -56,10 +61,11 @@ class _Log:
 
 
 class _Waiting(NamedTuple):
-    """Committed rows that are not in the rollups yet: int64[n], int64[n], float64[n, m]."""
+    """Committed rows that are not in the rollups yet: int64[n], int64[n], int64[n], float64[n, m]."""
 
     ts_ns: Int64
     series: Int64
+    dimensions: Int64
     metrics: Float64
 
 
@@ -78,7 +84,8 @@ class Writer:
         self._connection: sqlite3.Connection | None = None
         self._lock: int | None = None
         self._logs: dict[PartitionId, _Log] = {}
-        self._series: dict[SeriesKey, int] = {}
+        self._series = series_names()
+        self._dimensions = dimension_names()
         self._waiting: list[_Waiting] = []
         self._forgotten = True
 
@@ -118,8 +125,12 @@ class Writer:
             self._fold(connection)
             if table == "rollups":
                 return connection.execute(_DELETE_ROLLUPS, (cutoff_ns // MINUTE_NS, limit)).rowcount
-            delete = _DELETE_EVENTS if table == "events" else _DELETE_ANOMALIES
-            deleted = connection.execute(delete, (cutoff_ns, limit)).rowcount
+            if table == "events":
+                deleted = connection.execute(_DELETE_EVENTS, (cutoff_ns, limit)).rowcount
+            else:
+                old = connection.execute(_OLD_ANOMALIES, (cutoff_ns, limit)).fetchall()
+                connection.executemany(_DELETE_IDS, old)
+                deleted = connection.executemany(_DELETE_ANOMALIES, old).rowcount if old else 0
             events, anomalies = (deleted, 0) if table == "events" else (0, deleted)
             connection.execute("UPDATE totals SET events = events - ?, anomalies = anomalies - ?", (events, anomalies))
         return deleted
@@ -136,7 +147,21 @@ class Writer:
                 return 0
             deleted = connection.execute("DELETE FROM series WHERE last_ns < ?", (cutoff_ns - MINUTE_NS,)).rowcount
             if deleted:
-                self._series.clear()
+                self._series.forget()
+        return deleted
+
+    def forget_dimensions(self, cutoff_ns: int) -> int:
+        """Delete sets of dimensions that no event newer than a time has; their number. Raises RetryableError.
+
+        Events from before that time that arrived since the last deletion keep every set for now.
+        """
+        with self._transaction() as connection:
+            self._fold(connection)
+            if connection.execute("SELECT EXISTS (SELECT 1 FROM events WHERE ts_ns < ?)", (cutoff_ns,)).fetchone()[0]:
+                return 0
+            deleted = connection.execute("DELETE FROM dimensions WHERE last_ns < ?", (cutoff_ns,)).rowcount
+            if deleted:
+                self._dimensions.forget()
         return deleted
 
     def give_back(self, pages: int) -> bool:
@@ -201,7 +226,8 @@ class Writer:
     def _forget(self) -> None:
         """Trust nothing in memory any more."""
         self._logs.clear()
-        self._series.clear()
+        self._series.forget()
+        self._dimensions.forget()
         self._waiting.clear()
         self.waiting_rows = 0
         self._forgotten = True
@@ -212,31 +238,40 @@ class Writer:
         for part, rollup_position in behind:
             off, sub = rollup_position, -1
             while rows := connection.execute(_UNFOLDED, (part, rollup_position, off, sub, FOLD_ROWS)).fetchall():
-                columns = np.array([row[2:4] for row in rows], dtype=np.int64)
-                metrics = np.array([row[4:] for row in rows], dtype=np.float64)
-                self._fold_rows(connection, _Waiting(columns[:, 0], columns[:, 1], metrics))
+                columns = np.array([row[2:5] for row in rows], dtype=np.int64)
+                metrics = np.array([row[5:] for row in rows], dtype=np.float64)
+                self._fold_rows(connection, _Waiting(columns[:, 0], columns[:, 1], columns[:, 2], metrics))
                 off, sub = rows[-1][:2]
-        connection.execute("UPDATE logs SET rollup_position = position WHERE rollup_position < position")
+        self._folded(connection)
         self._forgotten = False
 
     def _fold(self, connection: sqlite3.Connection) -> None:
         """Put the waiting rows into the rollups and say so in the same transaction."""
         if self._waiting:
             self._fold_rows(connection, _Waiting(*(np.concatenate(column) for column in zip(*self._waiting, strict=True))))
-            connection.execute("UPDATE logs SET rollup_position = position WHERE rollup_position < position")
+            self._folded(connection)
             self._waiting.clear()
             self.waiting_rows = 0
 
+    @staticmethod
+    def _folded(connection: sqlite3.Connection) -> None:
+        """Everything stored is in the rollups now; the ids of its anomalies follow."""
+        connection.execute("UPDATE logs SET rollup_position = position WHERE rollup_position < position")
+        for statement in _INDEX_IDS:
+            connection.execute(statement)
+
     def _fold_rows(self, connection: sqlite3.Connection, rows: _Waiting) -> None:
-        """Merge rows into the stored rollups and note when each series was last seen."""
+        """Merge rows into the stored rollups and note when each series and set of dimensions was last seen."""
         fresh = rollup.fold(rows.ts_ns // MINUTE_NS, rows.series, rows.metrics)
         rollup_rows.merge_into(connection, rollup.with_everything(fresh))
-        series, group, counts = np.unique(rows.series, return_inverse=True, return_counts=True)
-        newest = np.full(len(series), np.iinfo(np.int64).min)
-        np.maximum.at(newest, group, rows.ts_ns)
+        newest, counts, series = _seen(rows.ts_ns, rows.series)
         connection.executemany(
             "UPDATE series SET last_ns = max(ifnull(last_ns, ?), ?), events = events + ? WHERE id = ?",
-            zip(newest.tolist(), newest.tolist(), counts.tolist(), series.tolist(), strict=True),
+            zip(newest, newest, counts, series, strict=True),
+        )
+        newest, _, dimensions = _seen(rows.ts_ns, rows.dimensions)
+        connection.executemany(
+            "UPDATE dimensions SET last_ns = max(ifnull(last_ns, ?), ?) WHERE id = ?", zip(newest, newest, dimensions, strict=True)
         )
 
     def _write(self, connection: sqlite3.Connection, write: StoreWrite) -> None:
@@ -257,8 +292,9 @@ class Writer:
     def _insert(self, connection: sqlite3.Connection, write: StoreWrite, part: int, fresh: Bool) -> None:
         """Store the fresh events and their anomalies, and let the events wait for the rollups."""
         kept = write.batch if fresh.all() else write.batch.take(fresh)
-        series = self._series_numbers(connection, kept)
-        _insert_rows(connection, schema.insert_events, _event_rows(kept, series, part))
+        series = self._series.numbers(connection, kept.names, kept.series)
+        dimensions = self._dimensions.numbers(connection, kept.dimension_sets, kept.dimensions)
+        _insert_rows(connection, schema.insert_events, _event_rows(kept, series, dimensions, part))
         anomalies = 0
         if len(write.anomalies):
             chosen = np.flatnonzero(fresh[write.anomalies.event])
@@ -266,7 +302,7 @@ class Writer:
             rows = _anomaly_rows(write.anomalies, chosen, kept, event, series, part)
             anomalies = _insert_rows(connection, schema.insert_anomalies, rows)
         connection.execute("UPDATE totals SET events = events + ?, anomalies = anomalies + ?", (len(kept), anomalies))
-        self._waiting.append(_Waiting(kept.ts_ns, series, kept.metrics))
+        self._waiting.append(_Waiting(kept.ts_ns, series, dimensions, kept.metrics))
         self.waiting_rows += len(kept)
 
     def _log(self, connection: sqlite3.Connection, source: PartitionId) -> _Log:
@@ -283,22 +319,6 @@ class Writer:
             self._logs[source] = log
         return log
 
-    def _series_numbers(self, connection: sqlite3.Connection, batch: CleanBatch) -> Int64:
-        """int64[n], the stored number of each event's series. Names that no event uses are not stored."""
-        used, position = np.unique(batch.series, return_inverse=True)
-        numbers = np.fromiter((self._series_number(connection, batch.names[i]) for i in used.tolist()), dtype=np.int64, count=len(used))
-        return numbers[position]
-
-    def _series_number(self, connection: sqlite3.Connection, name: SeriesKey) -> int:
-        number = self._series.get(name)
-        if number is None:
-            connection.execute("INSERT INTO series (tenant, service, model) VALUES (?, ?, ?) ON CONFLICT DO NOTHING", name)
-            (number,) = connection.execute("SELECT id FROM series WHERE tenant = ? AND service = ? AND model = ?", name).fetchone()
-            if len(self._series) >= SERIES_REMEMBERED:
-                del self._series[next(iter(self._series))]
-            self._series[name] = number
-        return int(number)
-
 
 def _insert_rows(connection: sqlite3.Connection, statement: Callable[[int], str], rows: Iterator[tuple[Any, ...]]) -> int:
     """Store rows, many with one statement; returns how many were new."""
@@ -308,7 +328,15 @@ def _insert_rows(connection: sqlite3.Connection, statement: Callable[[int], str]
     return stored
 
 
-def _event_rows(batch: CleanBatch, series: Int64, part: int) -> Iterator[tuple[Any, ...]]:
+def _seen(ts_ns: Int64, numbers: Int64) -> tuple[list[int], list[int], list[int]]:
+    """Of each distinct number the newest time, how many there are, and itself."""
+    distinct, group, counts = np.unique(numbers, return_inverse=True, return_counts=True)
+    newest = np.full(len(distinct), np.iinfo(np.int64).min)
+    np.maximum.at(newest, group, ts_ns)
+    return newest.tolist(), counts.tolist(), distinct.tolist()
+
+
+def _event_rows(batch: CleanBatch, series: Int64, dimensions: Int64, part: int) -> Iterator[tuple[Any, ...]]:
     """Rows for EVENT_COLUMNS. SQLite itself makes NULL of NaN and integers of integral counts."""
     return zip(
         repeat(part),
@@ -319,8 +347,8 @@ def _event_rows(batch: CleanBatch, series: Int64, part: int) -> Iterator[tuple[A
         *np.ascontiguousarray(batch.metrics.T).tolist(),
         batch.flags.tolist(),
         batch.dialects.tolist(),
+        dimensions.tolist(),
         batch.event_ids,
-        batch.trace_ids,
         batch.extra,
         strict=False,  # part repeats for ever
     )

@@ -6,7 +6,7 @@ from typing import Final
 import numpy as np
 
 from sentinel.core.anomaly import DETECTORS, AnomalyBatch, DetectorName
-from sentinel.core.batch import CleanBatch, PartitionId, SeriesKey
+from sentinel.core.batch import CleanBatch, Dimensions, PartitionId, SeriesKey
 from sentinel.core.ids import anomaly_id
 from sentinel.core.metrics import COST, ERROR, LATENCY, METRIC_NAMES, METRICS, PROMPT_TOKENS
 from sentinel.core.ports import StoreWrite
@@ -48,6 +48,8 @@ def events(
         metrics=metrics,
         flags=np.zeros(count, dtype=np.int32),
         dialects=np.zeros(count, dtype=np.int8),
+        dimension_sets=(Dimensions(),),
+        dimensions=np.zeros(count, dtype=np.int32),
         event_ids=[f"event-{source.partition}-{offset}" for offset in offsets],
         trace_ids=[None] * count,
         extra=[None] * count,

@@ -18,7 +18,7 @@ from typing import Any, Final, Protocol
 import numpy as np
 
 from sentinel.core.anomaly import DetectorName
-from sentinel.core.batch import Flag, SeriesKey
+from sentinel.core.batch import Dimensions, Flag, SeriesKey
 from sentinel.core.metrics import COST, ERROR, LATENCY, PROMPT_TOKENS, TTFT
 from sentinel.core.ports import Query, Store
 from sentinel.core.query import AnomalyQuery, SeriesFilter, SeriesQuery, TelemetryQuery, TimeRange
@@ -74,8 +74,9 @@ async def check_an_event_is_read_back_with_all_its_fields(make: StoreFactory) ->
     """What was written of an event is what a reader gets, in the flat dialect's names."""
     batch = events(1, first=41)
     batch.flags[0] = Flag.TEXT_TRUNCATED
-    extra = {"environment": "prod", "metadata.team": "search", "service_name": "forged", "prompt_length": 12}
-    batch = replace(batch, trace_ids=["trace-1"], extra=[json.dumps(extra).encode()])
+    extra = {"trace_id": "trace-1", "metadata.team": "search", "service_name": "forged", "prompt_length": 12}
+    given = (Dimensions(environment="prod", finish_reason="stop"),)
+    batch = replace(batch, trace_ids=["trace-1"], dimension_sets=given, extra=[json.dumps(extra).encode()])
     async with opened(make) as store:
         await store.write([write_of(batch)])
         (event,) = await stored_events(store)
@@ -96,6 +97,8 @@ async def check_an_event_is_read_back_with_all_its_fields(make: StoreFactory) ->
         "event_id": "event-0-41",
         "trace_id": "trace-1",
         "environment": "prod",
+        "finish_reason": "stop",
+        "region": None,
         "metadata.team": "search",
         "prompt_length": 12,
     }

@@ -1,6 +1,7 @@
 """What the embedded store promises beyond the conformance suite: its file, its failures, its limits and its retention."""
 
 import asyncio
+import json
 import os
 import sqlite3
 import subprocess
@@ -14,7 +15,7 @@ import pytest
 
 from sentinel.config.schema import Embedded
 from sentinel.core.anomaly import DetectorName
-from sentinel.core.batch import SeriesKey
+from sentinel.core.batch import Dimensions, SeriesKey
 from sentinel.core.errors import PermanentError, RetryableError, StartupError
 from sentinel.core.metrics import LATENCY
 from sentinel.core.query import AnomalyQuery, SeriesFilter, SeriesQuery, TelemetryQuery
@@ -22,7 +23,7 @@ from sentinel.storage import database, reader, schema
 from sentinel.storage.database import ReadTimeLimitError
 from sentinel.storage.embedded import EmbeddedStore
 from sentinel.testing.store_events import CHAT, LOG, SEARCH, SECOND_NS, START_NS, anomalies, events, write_of
-from sentinel.testing.store_suite import ALL_TIME, opened, stored_offsets
+from sentinel.testing.store_suite import ALL_TIME, opened, stored_events, stored_offsets
 
 HOUR_NS = 3_600 * SECOND_NS
 
@@ -231,13 +232,51 @@ async def test_writes_go_on_from_many_callers(store: EmbeddedStore) -> None:
 
 async def test_more_series_than_are_remembered(store: EmbeddedStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """The memory of series numbers is bounded; forgetting costs a look-up, never a wrong name."""
-    monkeypatch.setattr("sentinel.storage.writer.SERIES_REMEMBERED", 10)
+    monkeypatch.setattr("sentinel.storage.names.REMEMBERED", 10)
     names = tuple(SeriesKey("default", f"service-{i}", "m") for i in range(50))
     for first in (0, 50, 100):
         await store.write([write_of(events(50, first=first, names=names))])
-    assert len(store._writer._series) <= 10
+    assert len(store._writer._series._known) <= 10
     for i in (0, 9, 49):
         assert await stored_offsets(store, series=SeriesFilter(service=f"service-{i}")) == [100 + i, 50 + i, i]
+
+
+async def test_dimensions_go_with_the_last_event_that_has_them(store: EmbeddedStore) -> None:
+    """Sets of dimensions are named once, and deleted with their events: hostile values cannot fill the file for ever."""
+    for first in (0, 50):
+        sets = tuple(Dimensions(finish_reason=f"reason-{first + i}") for i in range(50))
+        batch = events(50, first=first, start_ns=START_NS + first * SECOND_NS)
+        await store.write([write_of(replace(batch, dimension_sets=sets, dimensions=np.arange(50, dtype=np.int32)))])
+    later = START_NS + 50 * SECOND_NS + int(store.section.telemetry_retention_hours * 3_600e9)
+    assert await store.prune(later) >= 50
+    with sqlite3.connect(store.path) as connection:
+        left = {json.loads(names)["finish_reason"] for (names,) in connection.execute("SELECT names FROM dimensions")}
+    connection.close()
+    assert left == {f"reason-{i}" for i in range(50, 100)}
+    assert {event["finish_reason"] for event in await stored_events(store)} == left
+
+
+async def test_a_file_of_the_first_format_is_brought_up_to_date(path: Path) -> None:
+    """Events that were stored before dimensions had their own table keep all their fields."""
+    path.parent.mkdir()
+    connection = sqlite3.connect(path)
+    for statement in schema.MIGRATIONS[0]:
+        connection.execute(statement)
+    connection.execute("INSERT INTO logs VALUES (1, 'kafka', 'llm.telemetry', 0, 8, 8)")
+    connection.execute("INSERT INTO series VALUES (1, 'default', 'chat', 'm', 1, 1)")
+    extra = '{"trace_id":"t-1","provider":"openai"}'
+    connection.execute("INSERT INTO events VALUES (1, 7, 0, 5, 1, 1, 2, 3, 4, 5, 9, 0.1, 0, 0, 0, 'e', 't-1', ?)", (extra,))
+    connection.execute("INSERT INTO anomalies VALUES ('a-1', 5, 1, 0, 0, 1, 1, 2, 1, 1, 1, 1, 1, 10, 100, 1, 7, 0, 'e', 't-1')")
+    connection.execute(f"PRAGMA application_id = {schema.APPLICATION_ID}")
+    connection.execute("PRAGMA user_version = 1")
+    connection.commit()
+    connection.close()
+    async with opened(lambda: EmbeddedStore(Embedded(), path)) as store:
+        (event,) = await stored_events(store)
+        found = await store.anomaly("a-1")
+    assert found is not None
+    assert (found.value, found.event_id) == (1.0, "e")
+    assert (event["event_id"], event["trace_id"], event["provider"], event["latency_ms"]) == ("e", "t-1", "openai", 1.0)
 
 
 # ------------------------------------------------------------------------------------------------------------------- limits

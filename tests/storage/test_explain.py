@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from sentinel.core.anomaly import DetectorName
 from sentinel.core.batch import SeriesKey
+from sentinel.core.explain import Finding, anomaly_type, describe_all, direction, explanation, number, z_score
 from sentinel.core.metrics import COST, LATENCY, METRICS
 from sentinel.core.timestamp import rfc3339
-from sentinel.storage.explain import Finding, anomaly_type, describe_all, direction, explanation, number, z_score
 from sentinel.testing.store_events import anomalies, events
 
 CHAT = SeriesKey("default", "chat-api", "gpt-4")

@@ -1,0 +1,82 @@
+"""Sending lines, and finding the bad ones when a server refuses some."""
+
+from collections.abc import Sequence
+from typing import Final
+
+from sentinel.core.errors import RetryableError
+from sentinel.observability.metrics import Metrics
+from sentinel.storage.influx_client import Client, RejectedError
+
+_PROBE: Final = b"sentinel_probe ok=1i %d"
+
+
+def put(client: Client, bucket: str, payload: bytes, metrics: Metrics) -> str | None:
+    """Send one request; why it was refused, None when it was taken. Raises RetryableError."""
+    try:
+        with metrics.influxdb_request_seconds.time():
+            client.write(bucket, payload)
+    except RejectedError as error:
+        metrics.influxdb_requests.labels("refused").inc()
+        return error.reason
+    except RetryableError:
+        metrics.influxdb_requests.labels("failed").inc()
+        raise
+    metrics.influxdb_requests.labels("stored").inc()
+    return None
+
+
+class Sending:
+    """One request's worth of lines on its way into one bucket. Blocks.
+
+    A refused request is halved, down to the lines that are refused alone: at most two further requests for each halving. Before the first
+    line is given up while none was taken, a point of ours must be taken: a server that refuses that refuses everything, and no event may
+    be given up for it.
+
+    Args:
+        client: of the server.
+        bucket: where they go.
+        now_ns: the time of the point that is sent to be sure.
+        metrics: told the outcome of each request.
+    """
+
+    def __init__(self, client: Client, bucket: str, now_ns: int, metrics: Metrics) -> None:
+        self._client = client
+        self._bucket = bucket
+        self._now_ns = now_ns
+        self._metrics = metrics
+        self._taken = False
+
+    def send(self, lines: Sequence[str]) -> list[tuple[int, str]]:
+        """Store the lines that are taken; returns the numbers of the others, with the server's reason.
+
+        Raises RetryableError; some lines may be stored then.
+        """
+        reason = self._refusal("\n".join(lines).encode())
+        return [] if reason is None else self._isolate(lines, 0, reason)
+
+    def _isolate(self, lines: Sequence[str], first: int, reason: str) -> list[tuple[int, str]]:
+        """The bad ones among lines that were refused together; `first` is the number of the first."""
+        if len(lines) == 1:
+            self._be_sure()
+            return [(first, reason)]
+        half = len(lines) // 2
+        left, right = lines[:half], lines[half:]
+        in_left = self._refusal("\n".join(left).encode())
+        # When the left half was taken, what was refused is in the right one: it need not be sent as a whole to know.
+        in_right = self._refusal("\n".join(right).encode()) if in_left is not None or len(right) == 1 else reason
+        bad = [] if in_left is None else self._isolate(left, first, in_left)
+        return bad if in_right is None else bad + self._isolate(right, first + half, in_right)
+
+    def _be_sure(self) -> None:
+        if self._taken:
+            return
+        reason = self._refusal(_PROBE % self._now_ns)
+        if reason is not None:
+            raise RetryableError(
+                f"InfluxDB refuses even a plain point in {self._bucket} ({reason}); see storage.influxdb.api and the names of the buckets"
+            )
+
+    def _refusal(self, payload: bytes) -> str | None:
+        reason = put(self._client, self._bucket, payload, self._metrics)
+        self._taken = self._taken or reason is None
+        return reason

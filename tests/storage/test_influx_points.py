@@ -1,0 +1,186 @@
+"""What a delivery is in InfluxDB: tags, fields and times of its points."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from line_protocol_parser import parse_line
+
+from sentinel.core.anomaly import DetectorName
+from sentinel.core.batch import CleanBatch, Dimensions, Flag, SeriesKey
+from sentinel.core.metrics import LATENCY
+from sentinel.storage import influx_points, line_protocol
+from sentinel.storage.influx_points import HOUR_NS, Heads, event_lines
+from sentinel.storage.line_protocol import MAX_STRING_BYTES
+from sentinel.testing.store_events import LOG, SEARCH, START_NS, anomalies, events
+
+
+def lines(batch: CleanBatch) -> list[str]:
+    """The lines of a batch that all can be written."""
+    made = event_lines(batch, Heads())
+    assert not made.refused
+    assert list(made.rows) == list(range(len(batch)))
+    return list(made.lines)
+
+
+def test_an_event_is_one_point() -> None:
+    """Series, dimensions of few values and the log are tags; all else is a field; the time is the event's with the offset in it."""
+    batch = replace(
+        events(1, first=1_000_041),
+        dimension_sets=(Dimensions("openai", "chat", "prod", "eu", "stop", "v 3"),),
+        flags=np.array([int(Flag.CLEANED)], np.int32),
+        trace_ids=["trace"],
+        extra=[b'{"user_id":"u_1"}'],
+    )
+    (line,) = lines(batch)
+    assert parse_line(line) == {
+        "measurement": "llm_telemetry",
+        "tags": {
+            "tenant": "default",
+            "service": "chat-api",
+            "model": "gpt-4",
+            "provider": "openai",
+            "operation": "chat",
+            "environment": "prod",
+            "region": "eu",
+            "partition": "kafka/llm.telemetry/0",
+        },
+        "fields": {
+            "finish_reason": "stop",
+            "prompt_version": "v 3",
+            "dialect": 0,
+            "flags": 64,
+            "latency_ms": 1_000_042.0,
+            "prompt_tokens": float(1_000_041 % 7),
+            "cost_usd": 100.00420000000001,
+            "error": 0.0,
+            "offset": 1_000_041,
+            "event_id": "event-0-1000041",
+            "trace_id": "trace",
+            "extra": '{"user_id":"u_1"}',
+            "ts_ns": START_NS,
+        },
+        "time": START_NS // 1_000_000 * 1_000_000 + 41,
+    }
+
+
+def test_points_of_one_millisecond_have_keys_of_their_own() -> None:
+    """Events of one series and millisecond differ in tags or time: by offset, by place within the record, and by log."""
+    batch = events(4_000, step_ns=0)
+    batch.offsets[:] = np.arange(4_000) // 4 + 999_500  # across a multiple of a million
+    batch.subs[:] = np.arange(4_000) % 4
+    batch.ts_ns[:] += np.arange(4_000) % 1_000
+    other = events(4_000, step_ns=0, source=LOG._replace(partition=1))
+    keys = set()
+    for line in lines(batch) + lines(other):
+        point = parse_line(line)
+        keys.add((tuple(sorted(point["tags"].items())), point["time"]))
+    assert len(keys) == 8_000
+
+
+def test_the_same_event_is_the_same_point_in_any_batch() -> None:
+    """How deliveries are cut changes no byte of a point, so that a repeat overwrites."""
+    batch = events(60, names=(SEARCH, SeriesKey("acme", "a b", "c,d")))
+    batch.flags[::7] = 4
+    batch.metrics[::3, LATENCY] = np.nan
+    whole = lines(batch)
+    one_by_one = [lines(batch.take(batch.offsets == offset))[0] for offset in batch.offsets.tolist()]
+    assert one_by_one == whole
+
+
+def test_columns_give_the_same_line_as_values() -> None:
+    """A line made of whole columns says what one made value by value says."""
+    batch = replace(events(3), extra=[b'{"a":"b\\"c\\\\"}', None, b"{}"], trace_ids=[None, "t", None])
+    for row, line in enumerate(lines(batch)):
+        metrics = dict(zip(("latency_ms", "prompt_tokens", "cost_usd", "error"), batch.metrics[row, [0, 3, 6, 7]].tolist(), strict=True))
+        rest = batch.extra[row]
+        alone = line_protocol.point(
+            "llm_telemetry",
+            [("tenant", "default"), ("service", "chat-api"), ("model", "gpt-4"), ("partition", str(LOG))],
+            [
+                *metrics.items(),
+                ("dialect", 0),
+                ("flags", 0),
+                ("event_id", batch.event_ids[row]),
+                ("trace_id", batch.trace_ids[row]),
+                ("extra", None if rest is None else rest.decode()),
+                ("offset", row),
+                ("ts_ns", int(batch.ts_ns[row])),
+            ],
+            int(influx_points.point_times(batch.ts_ns, batch.offsets)[row]),
+        )
+        assert parse_line(line) == parse_line(alone)
+
+
+def test_only_the_events_that_cannot_be_written_are_refused() -> None:
+    """A name, an id, a rest or a number that does not fit refuses its own event, in words that name the field."""
+    batch = events(1_000, names=(SEARCH, SeriesKey("default", "bad\x00name", "m")))
+    batch.series[:] = 0
+    batch.series[10] = 1
+    batch.metrics[20, LATENCY] = np.inf
+    ids, extra = list(batch.event_ids), list(batch.extra)
+    ids[30], extra[40], extra[50] = "line\nbreak", b"\xff", b"\xc2\x85"
+    made = event_lines(replace(batch, event_ids=ids, extra=extra), Heads())
+    assert dict(made.refused) == {
+        10: "the tag service holds the control character U+0000",
+        20: "a metric is infinite",
+        30: "the field event_id holds control characters",
+        40: "the field extra is not UTF-8",
+        50: "the field extra holds control characters",
+    }
+    assert [parse_line(line)["fields"]["offset"] for line in made.lines] == [i for i in range(1_000) if i not in dict(made.refused)]
+
+
+def test_a_long_rest_is_cut_into_several_fields() -> None:
+    """What is longer than a field may be is kept whole, cut between characters, and no other event is changed by it."""
+    long = json.dumps({"text": "日本" * 40_000}, ensure_ascii=False).encode()
+    batch = replace(events(3), extra=[b"{}", long, None])
+    first, second, third = (parse_line(line)["fields"] for line in lines(batch))
+    parts = [str(second[name]) for name in influx_points.extra_names() if name in second]
+    assert len(parts) > 3
+    assert max(len(part.encode()) for part in parts) <= MAX_STRING_BYTES
+    assert "".join(parts).encode() == long
+    assert first["extra"] == "{}"
+    assert "extra" not in third
+
+
+def test_a_rest_beyond_all_fields_is_refused() -> None:
+    """An event that would need too many fields is refused, not cut short."""
+    huge = b"x" * (MAX_STRING_BYTES * influx_points.MAX_EXTRA_PARTS + 1)
+    made = event_lines(replace(events(2), extra=[huge, None]), Heads())
+    assert [row for row, _ in made.refused] == [0]
+    assert len(made.lines) == 1
+
+
+def test_heads_are_bounded() -> None:
+    """What is remembered between batches has a limit, whatever names come."""
+    heads = Heads(kept=100)
+    batch = events(1_000, names=tuple(SeriesKey("default", f"service-{i}", "m") for i in range(1_000)))
+    assert event_lines(batch, heads).lines == event_lines(batch, Heads()).lines
+    assert len(heads._heads) <= 100
+
+
+def test_an_anomaly_is_one_point_at_its_events_time() -> None:
+    """Metric, detector and severity are tags, numbers are fields, absent ones are left out and infinite ones are the largest number."""
+    batch = events(3)
+    found = anomalies(batch, [(2, LATENCY, DetectorName.CUSUM, 2)])
+    found.score[0] = np.inf
+    (line,) = influx_points.anomaly_lines(batch, found, [0])
+    point = parse_line(line)
+    assert point["measurement"] == "llm_anomalies"
+    assert point["tags"]["detector"] == "cusum"
+    assert point["tags"]["severity"] == "critical"
+    assert point["fields"]["id"] == found.ids[0]
+    assert point["fields"]["score"] == np.finfo(float).max
+    assert "lower" not in point["fields"]
+    assert point["time"] == parse_line(lines(batch)[2])["time"]
+
+
+@pytest.mark.parametrize("now_ns", [START_NS, START_NS + 1])
+def test_a_position_stands_at_its_hour(now_ns: int) -> None:
+    """Positions of one hour are one point, so that there are few of them, and the newest is in the newest files."""
+    point = parse_line(influx_points.position_line(LOG, 7, now_ns))
+    assert point["time"] == START_NS // HOUR_NS * HOUR_NS
+    assert point["tags"] == {"partition": "kafka/llm.telemetry/0"}
+    assert point["fields"] == {"next_offset": 7}
