@@ -6,6 +6,7 @@ from aiohttp import web
 from sentinel.api import params
 from sentinel.api.context import CONTEXT
 from sentinel.api.operation import Operation, Parameter, problem, reply
+from sentinel.core.access import Scope
 from sentinel.core.anomaly import Anomaly, DetectorName, Severity
 from sentinel.core.metrics import METRIC_NAMES
 from sentinel.core.query import AnomalyQuery, TimeRange
@@ -68,7 +69,14 @@ def _listing(found: list[Anomaly]) -> web.Response:
 
 OPERATIONS = (
     Operation(
-        "GET", "/api/v1/anomalies", anomalies, "Anomalies, newest first", {200: "Anomalies", 400: "Bad parameter"}, PARAMETERS, Anomalies
+        "GET",
+        "/api/v1/anomalies",
+        anomalies,
+        "Anomalies, newest first",
+        {200: "Anomalies", 400: "Bad parameter"},
+        PARAMETERS,
+        Anomalies,
+        scope=Scope.READ,
     ),
     Operation(
         "GET",
@@ -78,6 +86,7 @@ OPERATIONS = (
         {200: "Anomalies", 400: "Bad parameter"},
         (params.limit_of(10),),
         Anomalies,
+        scope=Scope.READ,
     ),
     Operation(
         "GET",
@@ -87,5 +96,6 @@ OPERATIONS = (
         {200: "The anomaly", 404: "No such anomaly"},
         (Parameter("id", "Id of the anomaly", {"type": "string"}, "path"),),
         Anomaly,
+        scope=Scope.READ,
     ),
 )

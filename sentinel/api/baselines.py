@@ -10,6 +10,7 @@ from aiohttp import web
 from sentinel.api import params
 from sentinel.api.context import CONTEXT
 from sentinel.api.operation import Operation, Parameter, reply
+from sentinel.core.access import Scope
 from sentinel.core.batch import SeriesKey
 from sentinel.core.metrics import METRIC_INDEX, METRIC_NAMES, METRICS
 from sentinel.core.timestamp import rfc3339
@@ -127,5 +128,6 @@ OPERATIONS = (
         {200: "Baselines", 400: "Bad parameter"},
         PARAMETERS,
         Baselines,
+        scope=Scope.READ,
     ),
 )

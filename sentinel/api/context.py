@@ -6,10 +6,13 @@ from typing import Final, Protocol
 
 from aiohttp import web
 
+from sentinel.alerting.channel import ChannelStatus
+from sentinel.api.access import Keys
 from sentinel.config.schema import Config
 from sentinel.core.ports import Clock, Outcome, Query
 from sentinel.observability.metrics import Metrics
 from sentinel.pipeline.run import Pipeline
+from sentinel.state.alerts import Alerts
 
 
 class Ingest(Protocol):
@@ -34,6 +37,8 @@ class Context:
         counts: rows, anomalies and bytes of the store.
         faults: further reasons for not being ready, from the sources.
         events_per_s: events stored per second over the last ten.
+        alerts: what people were told; receivers: how each of those they are sent to does.
+        keys: the API keys; None when there is no place for them, and then a key opens nothing.
         started: whether sources are open; until then the daemon is starting.
     """
 
@@ -48,6 +53,9 @@ class Context:
     faults: Callable[[], list[str]]
     events_per_s: Callable[[], float]
     started_ns: int
+    alerts: Alerts
+    receivers: Callable[[], Sequence[ChannelStatus]]
+    keys: Keys | None = None
     started: bool = False
     stopping: bool = False
 

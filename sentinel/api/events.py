@@ -9,6 +9,7 @@ from sentinel.api import params
 from sentinel.api.context import CONTEXT, Context, Ingest
 from sentinel.api.operation import Operation, problem, reply
 from sentinel.api.split import TooManyError, split
+from sentinel.core.access import Scope
 from sentinel.core.errors import FullError, RetryableError
 from sentinel.core.ports import Outcome
 
@@ -100,5 +101,6 @@ OPERATIONS = (
         body={"description": "One event, an array of events, or one event per line (application/x-ndjson); gzip is understood."},
         body_types=("application/json", "application/x-ndjson"),
         tag="ingest",
+        scope=Scope.INGEST,
     ),
 )

@@ -160,7 +160,7 @@ def _cors(allowed: str) -> dict[str, str]:
     return {
         "Access-Control-Allow-Origin": allowed,
         "Access-Control-Allow-Methods": "GET, POST, OPTIONS",
-        "Access-Control-Allow-Headers": "Content-Type",
+        "Access-Control-Allow-Headers": "Content-Type, X-API-Key, Authorization",
         "Access-Control-Max-Age": "600",
         "Vary": "Origin",
     }

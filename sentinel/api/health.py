@@ -5,6 +5,7 @@ from aiohttp import web
 
 from sentinel.api.context import CONTEXT, Context
 from sentinel.api.operation import Operation, reply
+from sentinel.core.access import Scope
 from sentinel.core.timestamp import rfc3339
 
 
@@ -47,5 +48,6 @@ PROBES = (
     ("/api/v1/health", ready, "Alias of /health/ready"),
 )
 OPERATIONS = tuple(
-    Operation("GET", path, probe, summary, ANSWERS, result=Health, tag="health", early=True) for path, probe, summary in PROBES
+    Operation("GET", path, probe, summary, ANSWERS, result=Health, tag="health", early=True, scope=Scope.PUBLIC)
+    for path, probe, summary in PROBES
 )

@@ -1,11 +1,13 @@
 """An operation of the API: its route and its documentation in one place, so that they cannot part."""
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
 import msgspec
 from aiohttp import web
+
+from sentinel.core.access import Scope
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 JSON = ("application/json",)
@@ -27,6 +29,8 @@ class Operation:
 
     Attributes:
         answers: what each status means.
+        scope: what a caller needs. It has no default: an operation that declares none cannot be made, and a new one is never open by
+            mistake.
         result: type of a successful answer's body, None when it is no JSON.
         body: type or JSON Schema of the request body, None when it takes none; body_types are its content types.
         early: whether it answers while the daemon is starting; the others are unavailable until then.
@@ -43,6 +47,8 @@ class Operation:
     body_types: tuple[str, ...] = JSON
     tag: str = "queries"
     early: bool = False
+    _: KW_ONLY
+    scope: Scope
 
 
 def reply(body: object, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:

@@ -8,9 +8,12 @@ import msgspec
 from aiohttp import web
 
 from sentinel import __version__
+from sentinel.alerting.channel import ChannelStatus
 from sentinel.api import params
+from sentinel.api.access import metrics_are_public
 from sentinel.api.context import CONTEXT, Context
 from sentinel.api.operation import Operation, reply
+from sentinel.core.access import Scope
 from sentinel.core.timestamp import rfc3339
 
 
@@ -42,6 +45,7 @@ class Status(msgspec.Struct, kw_only=True):
     queue_max_bytes: int
     paused: bool
     store: dict[str, int]
+    receivers: list[ChannelStatus]
     health: Feeling
     watermark: str | None
     rss_bytes: int
@@ -95,6 +99,7 @@ async def status(request: web.Request) -> web.Response:
             queue_max_bytes=context.config.pipeline.queue_max_bytes,
             paused=pipeline.paused,
             store=msgspec.to_builtins(await context.counts()),
+            receivers=list(context.receivers()),
             health=Feeling("degraded" if reasons else "healthy", reasons),
             watermark=rfc3339(watermark) if watermark else None,
             rss_bytes=rss_bytes(),
@@ -138,9 +143,11 @@ def rss_bytes() -> int:
 
 
 def operations(context: Context) -> tuple[Operation, ...]:
-    """The metrics path is configurable, hence a function."""
+    """The metrics' path and scope are configurable, hence a function."""
+    api, shown, sheet = context.config.api, {200: "Status"}, {200: "Ledger"}
+    scrape = Scope.PUBLIC if metrics_are_public(api) else Scope.READ
     return (
-        Operation("GET", "/api/v1/status", status, "What the daemon is doing", {200: "Status"}, result=Status, tag="daemon"),
-        Operation("GET", "/api/v1/ledger", ledger, "The conservation ledger", {200: "Ledger"}, result=LedgerSheet, tag="daemon"),
-        Operation("GET", context.config.api.metrics_path, metrics, "Prometheus metrics", {200: "Metrics"}, tag="daemon", early=True),
+        Operation("GET", "/api/v1/status", status, "What the daemon is doing", shown, result=Status, tag="daemon", scope=Scope.READ),
+        Operation("GET", "/api/v1/ledger", ledger, "The conservation ledger", sheet, result=LedgerSheet, tag="daemon", scope=Scope.READ),
+        Operation("GET", api.metrics_path, metrics, "Prometheus metrics", {200: "Metrics"}, tag="daemon", early=True, scope=scrape),
     )

@@ -8,6 +8,7 @@ from aiohttp import web
 from sentinel.api import params
 from sentinel.api.context import CONTEXT
 from sentinel.api.operation import Operation, Parameter, reply
+from sentinel.core.access import Scope
 from sentinel.core.query import TelemetryQuery
 from sentinel.core.timestamp import rfc3339
 
@@ -59,5 +60,6 @@ OPERATIONS = (
         {200: "A page of events", 400: "Bad parameter"},
         PARAMETERS,
         TelemetryPage,
+        scope=Scope.READ,
     ),
 )

@@ -9,6 +9,7 @@ from sentinel.api import params
 from sentinel.api.context import CONTEXT, Context
 from sentinel.api.operation import Operation, reply
 from sentinel.api.telemetry import Span
+from sentinel.core.access import Scope
 from sentinel.core.query import SeriesFilter, SeriesPoint, SeriesPoints, SeriesQuery, TimeRange
 from sentinel.core.timestamp import rfc3339
 
@@ -125,6 +126,7 @@ OPERATIONS = (
         {200: "Series of points", 400: "Bad body"},
         result=Timeseries,
         body=TimeseriesRequest,
+        scope=Scope.READ,
     ),
     Operation(
         "GET",
@@ -134,7 +136,13 @@ OPERATIONS = (
         {200: "Summary", 400: "Bad parameter"},
         (*params.SERIES, *params.RANGE),
         Summary,
+        scope=Scope.READ,
     ),
-    Operation("GET", "/api/v1/services", services, "The busiest services and models of the last day", {200: "Services"}, result=Services),
-    Operation("GET", "/api/v1/applications", services, "Alias of /api/v1/services", {200: "Services"}, result=Services),
+    *(
+        Operation("GET", path, services, summary, {200: "Services"}, result=Services, scope=Scope.READ)
+        for path, summary in (
+            ("/api/v1/services", "The busiest services and models of the last day"),
+            ("/api/v1/applications", "Alias of /api/v1/services"),
+        )
+    ),
 )

@@ -8,6 +8,7 @@ from typing import Any
 import aiohttp
 import pytest
 from api_client import Client, Prepare, Started, running
+from key_ring import KeyRing, key_ring
 
 from sentinel.config.schema import Api, Config, HttpIngest, Ingestion
 
@@ -38,3 +39,11 @@ async def start(tmp_path: Path) -> AsyncIterator[Started]:
 async def client(start: Started) -> Client:
     """A client of a daemon with the default configuration."""
     return await start()
+
+
+@pytest.fixture
+async def ring(tmp_path: Path) -> AsyncIterator[KeyRing]:
+    """An API key of every kind."""
+    async with key_ring(tmp_path) as made:
+        await made.make_all()
+        yield made

@@ -26,7 +26,7 @@ STRUCTURE = {
                 "additionalProperties": {"$ref": "#/$defs/operation"},
             },
         },
-        "components": {"type": "object", "propertyNames": {"enum": ["schemas"]}},
+        "components": {"type": "object", "propertyNames": {"enum": ["schemas", "securitySchemes"]}},
     },
     "$defs": {
         "operation": {
@@ -51,6 +51,7 @@ STRUCTURE = {
                     },
                 },
                 "requestBody": {"type": "object", "required": ["content"]},
+                "security": {"type": "array", "items": {"type": "object", "additionalProperties": {"type": "array"}}},
             },
         }
     },

@@ -56,6 +56,16 @@ export function useKey(key) {
   else sessionStorage.removeItem(KEY_NAME);
 }
 
+/** What a command line needs besides, when this page needs a key: the key itself is never shown. */
+export function keyOption() {
+  return sessionStorage.getItem(KEY_NAME) ? ' -H "x-api-key: $SENTINEL_API_KEY"' : "";
+}
+
+/** Whether an error says that a key is missing, opens nothing, or is for something else. @param {any} error */
+export function needsKey(error) {
+  return error?.status === 401 || error?.status === 403;
+}
+
 /**
  * The JSON answer of a GET.
  * @param {string} path

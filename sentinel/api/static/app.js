@@ -1,7 +1,7 @@
 /** The status page: asks the daemon every two seconds and shows the answers. */
 
 import { AnomalyTable } from "./anomalies.js";
-import { address, ApiError, EXAMPLE_EVENT, PATHS, query, read } from "./api.js";
+import { address, ApiError, EXAMPLE_EVENT, keyOption, PATHS, query, read } from "./api.js";
 import { BaselineTable } from "./baselines.js";
 import { showDetails } from "./details.js";
 import { byId, copyButton, setAttributes, setText } from "./dom.js";
@@ -148,8 +148,9 @@ function show() {
   const { errors } = poller;
   const { status, points } = answers;
   const stepS = stepSeconds(minutes());
-  showHeader(status, !errors.has("status"));
+  showHeader(status, errors.get("status"));
   showNotices(status, errors, answers.answeredAt, () => poller.refresh());
+  setText(byId("welcome-command"), welcomeCommand());
   byId("welcome").hidden = !status || status.events_received > 0 || (status.store?.events ?? 0) > 0;
   showTiles({ status, ledger: answers.ledger, points, stepS, recent: answers.recent, stale: errors.has("status") });
   traffic.update(points ?? [], minutes(), stepS);
@@ -175,10 +176,8 @@ function roundDone(errors) {
   setAttributes(document.body, { "data-ready": "true" });
 }
 
-function welcome() {
-  const command = `curl -X POST ${address(PATHS.events)} \\\n  -H 'content-type: application/json' \\\n  -d '${EXAMPLE_EVENT}'`;
-  setText(byId("welcome-command"), command);
-  byId("welcome-copy").append(copyButton("Copy the command", () => command));
+function welcomeCommand() {
+  return `curl -X POST ${address(PATHS.events)}${keyOption()} \\\n  -H 'content-type: application/json' \\\n  -d '${EXAMPLE_EVENT}'`;
 }
 
 const traffic = new Traffic();
@@ -206,5 +205,5 @@ window.addEventListener("unhandledrejection", (event) => {
   poller.errors.set("page", event.reason instanceof ApiError ? event.reason : new Error(`the page itself failed: ${event.reason}`));
 });
 setText(byId("zone"), Intl.DateTimeFormat().resolvedOptions().timeZone);
-welcome();
+byId("welcome-copy").append(copyButton("Copy the command", welcomeCommand));
 poller.wake();

@@ -1,8 +1,9 @@
 /** The API reference: /api/v1/openapi.json as a person reads it. */
 
-import { address, EXAMPLE_EVENT, PATHS, read } from "./api.js";
+import { address, EXAMPLE_EVENT, keyOption, needsKey, PATHS, read } from "./api.js";
 import { byId, copyButton, html, setAttributes, setText } from "./dom.js";
 import { printable, words } from "./format.js";
+import { keyEntry } from "./header.js";
 
 const VERBS = ["get", "post", "put", "patch", "delete"];
 const DEEPEST = 12;
@@ -122,7 +123,7 @@ function answers(responses, document) {
 /** @param {string} verb @param {string} path */
 function example(verb, path) {
   const url = decodeURI(address(path).href);
-  const command = verb === "get" ? `curl '${url}'` : `curl -X ${verb.toUpperCase()} '${url}' -H 'content-type: application/json' -d '${path === PATHS.events ? EXAMPLE_EVENT : "{}"}'`;
+  const command = verb === "get" ? `curl '${url}'${keyOption()}` : `curl -X ${verb.toUpperCase()} '${url}'${keyOption()} -H 'content-type: application/json' -d '${path === PATHS.events ? EXAMPLE_EVENT : "{}"}'`;
   return html("div", {}, html("h4", {}, "Try it ", copyButton("Copy the command", () => command)), html("pre", { tabindex: 0 }, command));
 }
 
@@ -149,10 +150,22 @@ function search() {
   byId("nothing").hidden = any;
 }
 
-try {
-  show(await read(PATHS.openapi));
-  byId("search").addEventListener("input", search);
-} catch (error) {
-  byId("notices").append(html("div", { class: "notice error" }, html("strong", {}, "The description of the API could not be read"), html("p", {}, printable(error.message))));
+/** @param {any} error */
+function failure(error) {
+  const title = needsKey(error) ? "An API key is needed" : "The description of the API could not be read";
+  const entry = needsKey(error) ? keyEntry(start) : null;
+  return html("div", { class: "notice error" }, html("strong", {}, title), html("p", {}, printable(error.message)), entry);
 }
-setAttributes(document.body, { "data-ready": "true" });
+
+async function start() {
+  try {
+    show(await read(PATHS.openapi));
+    byId("search").addEventListener("input", search);
+    byId("notices").replaceChildren();
+  } catch (error) {
+    byId("notices").replaceChildren(failure(error));
+  }
+  setAttributes(document.body, { "data-ready": "true" });
+}
+
+await start();

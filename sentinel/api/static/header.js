@@ -2,20 +2,20 @@
 
 import { byId, html, reconcile, setAttributes, setText } from "./dom.js";
 import { clock, duration, iso, printable } from "./format.js";
-import { useKey } from "./api.js";
+import { needsKey, useKey } from "./api.js";
 
 const OLD_WATERMARK_S = 300;
 
 /**
  * @param {any} status the answer of /api/v1/status, or null
- * @param {boolean} answering whether the last question was answered
+ * @param {Error|undefined} error why the last question was not answered
  */
-export function showHeader(status, answering) {
-  const state = !answering ? "unknown" : status?.health?.status === "healthy" ? "healthy" : "degraded";
-  const text = { unknown: "No answer", healthy: "Healthy", degraded: "Degraded" }[state];
+export function showHeader(status, error) {
+  const state = error ? "unknown" : status?.health?.status === "healthy" ? "healthy" : "degraded";
+  const text = { unknown: needsKey(error) ? "Key needed" : "No answer", healthy: "Healthy", degraded: "Degraded" }[state];
   setAttributes(byId("state"), { class: `state ${state}` });
   setText(byId("state-sign"), { unknown: "?", healthy: "✓", degraded: "!" }[state]);
-  setText(byId("state-text"), status || !answering ? text : "Connecting…");
+  setText(byId("state-text"), status || error ? text : "Connecting…");
   document.title = state === "healthy" ? "LLM-Sentinel" : `(${text}) LLM-Sentinel`;
   if (!status) return;
   setText(byId("version"), `v${printable(status.version)}`);
@@ -62,8 +62,8 @@ export function showNotices(status, errors, answeredAt, retry) {
  * @param {number|null} answeredAt
  */
 function errorNotice(errors, answeredAt) {
-  const refused = [...errors.values()].some((error) => error.status === 401 || error.status === 403);
-  const lines = [...new Set([...errors.values()].map((error) => printable(error.message)))];
+  const refused = [...errors.values()].some(needsKey);
+  const lines = [...new Set([...errors.values()].map((error) => printable(needsKey(error) ? error.reason : error.message)))];
   if (lines.length > 3) lines.splice(3, lines.length, `and ${lines.length - 3} more`);
   if (errors.has("status") && answeredAt) lines.push(`What is shown is of ${clock(answeredAt)}.`);
   return { kind: "error", key: refused ? "refused" : "errors", title: refused ? "An API key is needed" : "Some figures could not be read", lines, refused };
@@ -88,12 +88,15 @@ function updateNotice(element, notice) {
   reconcile(list, notice.lines, { key: (line) => line, make: (line) => html("li", {}, line) });
 }
 
-/** @param {() => void} retry */
-function keyEntry(retry) {
-  const input = html("input", { type: "password", autocomplete: "off", "aria-label": "API key with the role viewer" });
+/**
+ * Asks for an API key; it is kept until the tab closes, and sent as a header only.
+ * @param {() => void} retry
+ */
+export function keyEntry(retry) {
+  const input = html("input", { type: "password", autocomplete: "off", placeholder: "sntl_…", "aria-label": "API key with the role viewer" });
   const button = html("button", { type: "button" }, "Use this key until the tab closes");
   const use = () => {
-    useKey(input.value.trim());
+    useKey(input.value.replace(/[^\x21-\x7e]/g, "")); // a paste may bring blanks and signs that nobody sees
     input.value = "";
     retry();
   };

@@ -57,7 +57,7 @@ export class Poller {
     this.running = null;
     this.round += 1;
     this.done(this.errors);
-    if (!this.paused && !document.hidden) this.timer = setTimeout(() => this.ask(false), this.pauseMs());
+    if (!this.paused && !document.hidden && !this.keyNeeded()) this.timer = setTimeout(() => this.ask(false), this.pauseMs());
   }
 
   /**
@@ -73,6 +73,11 @@ export class Poller {
       this.errors.set(task.name, error);
       if (error.name !== "ApiError") console.error(error);
     }
+  }
+
+  /** Whether asking again is of no use before somebody gives a key: every attempt with a wrong one counts against this address. */
+  keyNeeded() {
+    return [...this.errors.values()].some((error) => error.status === 401);
   }
 
   /** Longer when the daemon says that we ask too often. */
