@@ -3,16 +3,20 @@
 import asyncio
 import contextlib
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 from sentinel.api.context import Context, Ingest
 from sentinel.api.server import Server
 from sentinel.app import state
+from sentinel.app.alerts import Alerts, wanted
 from sentinel.app.clock import SystemClock
 from sentinel.app.housekeeping import Housekeeping
+from sentinel.app.startup import Restores, Startup, Tell
+from sentinel.app.stores import stores_of
 from sentinel.config.schema import Config
 from sentinel.core.batch import CleanBatch, DeadLetter, Delivery
 from sentinel.core.ports import Sink, Source
-from sentinel.detection.warm import compile_kernels
 from sentinel.ingestion.dead_letter import FileDeadLetters, KafkaDeadLetters
 from sentinel.ingestion.files import FileSource
 from sentinel.ingestion.kafka import KafkaSource
@@ -24,8 +28,12 @@ from sentinel.observability.metrics import Metrics
 from sentinel.pipeline.process import Rules, clean
 from sentinel.pipeline.restore import Checkpoints
 from sentinel.pipeline.run import Pipeline
+from sentinel.pipeline.sinks import Sinks
+from sentinel.pipeline.warm import compile_kernels
+from sentinel.state.alerts import Alerts as AlertRecords
+from sentinel.state.database import StateDatabase
+from sentinel.state.key_cache import KeyCache
 from sentinel.storage.checkpoints import DirectoryCheckpoints
-from sentinel.storage.embedded import EmbeddedStore
 
 log = get(__name__)
 
@@ -33,27 +41,39 @@ log = get(__name__)
 class Daemon:
     """One running Sentinel. The constructor wires and starts nothing; `start`, `serve`, `stop` follow in this order.
 
+    Args:
+        config: checked by the caller.
+        wait_s: how long `start` waits for dependencies that are not there yet, in seconds.
+        tell: told each step of the start.
+
     Raises StartupError from the constructor or `start` when something is missing, with place and cure.
     """
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, wait_s: float = 0.0, tell: Tell = lambda _step: None) -> None:
         self.config = config
         self.metrics = Metrics()
         self.clock = SystemClock()
+        self._startup = Startup(self.clock, wait_s, tell)
         where = state.places(config)
         state.prepare(where)
         ingestion, kafka = config.ingestion, config.ingestion.kafka
-        key = state.pseudonym_key(config, where)
-        sanitizer = Sanitizer(ingestion.parsing, ingestion.validation, config.privacy, ingestion.dead_letters, key)
-        self._rules = Rules(ingestion.parsing, ingestion.validation, sanitizer)
-        self.store = EmbeddedStore(config.storage.embedded, where.database)
+        self._key = state.pseudonym_key(config, where)
+        self._rules = self._rules_of(config)
+        self._worker = ThreadPoolExecutor(1, "sentinel-worker")
+        self._stores = stores_of(config, where.database, self._worker, self._key, self.clock, self.metrics)
+        self.store = self._stores.store
         self._dead_letters: Sink[DeadLetter] = (
             KafkaDeadLetters(kafka) if kafka else FileDeadLetters(where.dead_letters, ingestion.dead_letters.max_bytes)
         )
-        saved = DirectoryCheckpoints(where.checkpoints) if config.detection.baseline.enable_persistence else None
-        checkpoints = Checkpoints(saved, config.detection, ingestion.dedupe.window_events, self.metrics)
-        self.pipeline = Pipeline(config, self._rules, self.store, self._dead_letters, checkpoints, self.metrics, self.clock)
-        self._kafka = KafkaSource(kafka, self.pipeline, self.clock, self.metrics) if kafka else None
+        self._state = StateDatabase(config.state, where.state / "state.db")
+        self._keys = KeyCache(self._state, self.clock, self.metrics)
+        self.alerts = Alerts(config, self._state, self.clock, self.metrics) if wanted(config.alerting) else None
+        self._saved = DirectoryCheckpoints(where.checkpoints) if config.detection.baseline.enable_persistence else None
+        checkpoints = self._checkpoints_of(config)
+        sinks = Sinks(self.store, self._dead_letters, self.alerts, self._stores.shared_ids)
+        self.pipeline = Pipeline(config, self._rules, sinks, checkpoints, self.metrics, self.clock, self._worker)
+        self._restores = Restores(self.pipeline)
+        self._kafka = KafkaSource(kafka, self._restores, self.clock, self.metrics) if kafka else None
         self._queue = self._queue_source()
         self._relay = self._kafka_relay()
         self.sources = self._all_sources()
@@ -64,6 +84,14 @@ class Daemon:
         self.server = Server(self.context)
 
     # ---------------------------------------------------------------------------------------------------------- wiring
+
+    def _rules_of(self, config: Config) -> Rules:
+        ingestion = config.ingestion
+        sanitizer = Sanitizer(ingestion.parsing, ingestion.validation, config.privacy, ingestion.dead_letters, self._key)
+        return Rules(ingestion.parsing, ingestion.validation, sanitizer)
+
+    def _checkpoints_of(self, config: Config) -> Checkpoints:
+        return Checkpoints(self._saved, config.detection, config.ingestion.dedupe.window_events, self.metrics)
 
     def _queue_source(self) -> QueueSource | None:
         ingestion = self.config.ingestion
@@ -98,7 +126,7 @@ class Daemon:
         return Context(
             config=self.config,
             mode="kafka" if self._kafka else "embedded",
-            query=self.store,
+            query=self._stores.query,
             counts=self.store.counts,
             pipeline=self.pipeline,
             metrics=self.metrics,
@@ -107,6 +135,9 @@ class Daemon:
             faults=self._faults,
             events_per_s=self._housekeeping.events_per_s,
             started_ns=self.clock.now_ns(),
+            alerts=AlertRecords(self._state),
+            receivers=self.alerts.status if self.alerts is not None else list,
+            keys=self._keys,
         )
 
     def _faults(self) -> list[str]:
@@ -123,14 +154,27 @@ class Daemon:
             raise
 
     async def _start(self) -> None:
-        await self.server.open()
-        await asyncio.to_thread(compile_kernels)
-        await self.store.open()
-        await self._dead_letters.open()
+        startup, kafka = self._startup, self._kafka
+        await startup.step("opening the HTTP port", self.server.open)
+        await startup.dependency("the state database", self._state)
+        await startup.step("reading the API keys", self._keys.open)
+        await startup.step("compiling the kernels", partial(asyncio.to_thread, compile_kernels))
+        if self._stores.redis is not None:
+            await startup.step("preparing Redis", self._stores.redis.open)
+        await startup.step("opening the store", self.store.open)
+        if kafka is None:
+            await startup.step("opening the dead letters", self._dead_letters.open)
+        else:
+            await startup.dependency("Kafka: the dead-letter topic", self._dead_letters)
+        if self.alerts is not None:
+            await startup.step("opening the outbox", self.alerts.open)
         if self._relay is not None:
-            await self._relay.open()
+            await startup.dependency("Kafka: the producer", self._relay)
         for source in self.sources:
-            await source.open()
+            if source is kafka:
+                await startup.dependency("Kafka: the consumer group", kafka)
+            else:
+                await startup.step(f"opening {type(source).__name__}", source.open)
         self._housekeeping.start(self.context, self.store)
         self.context.started = True
         log.info("ready", mode=self.context.mode, address=self.config.api.bind_addr, port=self.server.port)
@@ -147,11 +191,39 @@ class Daemon:
         self._told_to_stop.set()
         self.pipeline.stop()
 
+    async def reconfigure_pipeline(self, config: Config) -> None:
+        """Decode, sanitize, judge and save by another configuration from the next delivery on.
+
+        Raises ValueError for rules that cannot be used; nothing has changed then.
+        """
+        rules = self._rules_of(config)
+        await self.pipeline.reconfigure(config, rules, self._checkpoints_of(config))
+        self._rules = rules
+
+    def status(self) -> str:
+        """What it is doing, in one line for people."""
+        total = self.pipeline.ledger.total()
+        stored = f"stored {total.stored} events, {self._housekeeping.events_per_s():.0f}/s, {total.in_flight} in flight"
+        return "; ".join(part for part in (self._restores.status, *self.context.reasons(), stored) if part)
+
     async def close(self) -> None:
         """Close everything in reverse, whatever fails on the way; the last failure comes out. Twice is harmless."""
         self.context.stopping = True
-        parts = [self.store, self._dead_letters, self.server, self._housekeeping, self._relay, *self.sources]
+        parts = [
+            self._state,
+            self._keys,
+            self._stores.redis,
+            self.store,
+            self._stores.cache,
+            self.alerts,
+            self._dead_letters,
+            self.server,
+            self._housekeeping,
+            self._relay,
+            *self.sources,
+        ]
         async with contextlib.AsyncExitStack() as opened:
+            opened.callback(self._worker.shutdown, wait=False)
             for part in parts:
                 if part is not None:
                     opened.push_async_callback(part.close)

@@ -3,18 +3,26 @@
 import asyncio
 import contextlib
 from collections import deque
+from typing import Protocol
 
 from sentinel.api.context import Context
 from sentinel.core.batch import PartitionId
 from sentinel.core.errors import SentinelError
 from sentinel.observability.logs import get
-from sentinel.storage.embedded import EmbeddedStore
 
 TICK_S = 1.0
 PRUNE_EVERY_S = 60.0
 RATE_TICKS = 10
 
 log = get(__name__)
+
+
+class Pruned(Protocol):
+    """What keeps rows for a while."""
+
+    async def prune(self, now_ns: int) -> int:
+        """Delete what retention no longer covers; how many rows. Raises RetryableError."""
+        ...
 
 
 class Housekeeping:
@@ -32,7 +40,7 @@ class Housekeeping:
         (first_at, first), (last_at, last) = self._stored[0], self._stored[-1]
         return (last - first) / max(last_at - first_at, 1e-9)
 
-    def start(self, context: Context, store: EmbeddedStore) -> None:
+    def start(self, context: Context, store: Pruned) -> None:
         """Begin. What the shards have learned until now is restored state, not news."""
         self._learned = _learned(context)
         self._task = asyncio.create_task(self._run(context, store), name="housekeeping")
@@ -45,7 +53,7 @@ class Housekeeping:
                 await self._task
             self._task = None
 
-    async def _run(self, context: Context, store: EmbeddedStore) -> None:
+    async def _run(self, context: Context, store: Pruned) -> None:
         clock = context.clock
         pruned_at = clock.monotonic()
         while True:
@@ -81,7 +89,7 @@ class Housekeeping:
         context.metrics.baseline_samples.set(sum(self._learned.values()))
 
     @staticmethod
-    async def _prune(context: Context, store: EmbeddedStore) -> None:
+    async def _prune(context: Context, store: Pruned) -> None:
         try:
             rows = await store.prune(context.clock.now_ns())
         except SentinelError as error:

@@ -38,6 +38,10 @@ COMMANDS: Final[dict[str, LazyCommand]] = {
     "demo": LazyCommand("sentinel.cli.demo", "demo", "Run the daemon on simulated traffic, with nothing to set up."),
     "simulate": LazyCommand("sentinel.cli.simulate", "simulate", "Write simulated events, with faults on request."),
     "config": LazyCommand("sentinel.cli.config", "config", "Check, show and describe the configuration."),
+    "doctor": LazyCommand("sentinel.cli.doctor", "doctor", "Check everything the daemon depends on."),
+    "alerts": LazyCommand("sentinel.cli.alerts", "alerts", "Show alerts."),
+    "keys": LazyCommand("sentinel.cli.keys", "keys", "Make, list and revoke API keys."),
+    "webhook": LazyCommand("sentinel.cli.webhook", "webhook", "Try and check signed webhooks."),
     "version": LazyCommand("sentinel.cli.version", "version", "Show the version, and those of the libraries."),
 }
 

@@ -55,9 +55,11 @@ def configure(level: str, *, as_json: bool) -> None:
     root = logging.getLogger()
     root.handlers[:] = [stream]
     root.setLevel(LEVELS[level])
-    # aiokafka reports every retry of an outage as an error of its own; our source reports what matters.
-    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+    # These report every retry of an outage as an error of their own; our parts report what matters.
+    for library in ("aiokafka", "aiormq", "aio_pika"):
+        logging.getLogger(library).setLevel(logging.CRITICAL)
     logging.getLogger("aiohttp.access").setLevel(logging.WARNING)
+    logging.getLogger("alembic").setLevel(logging.WARNING)
     server = logging.getLogger("aiohttp.server")
     server.filters[:] = [_quiet_about_clients]
     structlog.configure(
@@ -66,6 +68,17 @@ def configure(level: str, *, as_json: bool) -> None:
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=False,
     )
+
+
+def set_level(level: str) -> None:
+    """Log from `level` on (debug, info, warning or error), from the next line on. Another `configure` sets it anew."""
+    logging.getLogger().setLevel(LEVELS[level])
+
+
+def current_level() -> str:
+    """The least severe level that is logged."""
+    root = logging.getLogger().level
+    return next((name for name, number in LEVELS.items() if number >= root), "error")
 
 
 def _quiet_about_clients(record: logging.LogRecord) -> bool:

@@ -39,10 +39,7 @@ class Metrics:
         self.baseline_updates = self._counter("baseline_updates", "Samples learned since the daemon started")
         self.baseline_samples = self._gauge("baseline_samples", "Samples learned since the saved state began")
         self.baseline_series = self._gauge("baseline_series", "Series with a baseline")
-        self.storage_writes = self._counter("storage_writes", "Transactions of the store")
-        self.storage_errors = self._counter("storage_errors", "Failed writes, by what was written to", "kind")
-        self.storage_write_seconds = self._histogram("storage_write_seconds", "Time of one write of the store")
-        self.storage_pruned_rows = self._counter("storage_pruned_rows", "Rows deleted by retention")
+        self._add_storage()
         self.pii_redactions = self._counter("pii_redactions", "Personal data and secrets found, by type", "type")
         self.pipeline_stage_seconds = self._histogram("pipeline_stage_seconds", "Time of one delivery in a stage", "stage")
         self.end_to_end_latency_seconds = self._histogram("end_to_end_latency_seconds", "From receipt of a delivery to its ack")
@@ -57,9 +54,49 @@ class Metrics:
         self.watermark_age_seconds = self._gauge("watermark_age_seconds", "Age of the newest event time seen")
         self.api_requests = self._counter("api_requests", "HTTP requests, by route and status", "route", "status")
         self.api_request_seconds = self._histogram("api_request_seconds", "Time of one HTTP request", "route")
+        self.api_refusals = self._counter("api_refusals", "HTTP requests turned away before they did anything, by reason", "kind")
+        self.api_keys = self._gauge("api_keys", "API keys that were read and not revoked")
+        self.api_key_errors = self._counter("api_key_errors", "API keys that could not be read or noted as used, by kind", "kind")
+        self.config_reloads = self._counter("config_reloads", "Reloads of the configuration, by result", "result")
+        self.config_last_reload_successful = self._gauge(
+            "config_last_reload_successful", "1 while the configuration in force is the one last asked for, 0 after a reload that failed"
+        )
+        self.config_last_reload_successful.set(1)
+        self.alerts_opened = self._counter("alerts_opened", "Alerts that began, by their severity at the start", "severity")
+        self.alerts_open = self._gauge("alerts_open", "Alerts that have not ended, over all replicas")
+        self.alerts_deduplicated = self._counter("alerts_deduplicated", "Anomalies only counted, because people were told of their alert")
+        self.alerts_gathered = self._counter("alerts_gathered", "Anomalies that went to a common alert, because too many were open")
+        self.outbox_dropped = self._counter("outbox_dropped", "Notifications given up before they could be delivered, by kind", "kind")
+        self.alerts_sent = self._counter("alerts_sent", "Alerts that a receiver confirmed, by channel", "channel")
+        self.alert_failures = self._counter("alert_failures", "Attempts to deliver an alert that failed, by channel", "channel")
+        self.alerts_refused = self._counter("alerts_refused", "Alerts that a receiver will never accept, by channel", "channel")
+        self.alert_delivery_seconds = self._histogram(
+            "alert_delivery_seconds", "From the outbox to the receiver's confirmation, by channel", "channel"
+        )
+        self.rabbitmq_publishes = self._counter("rabbitmq_publishes", "Messages that RabbitMQ confirmed, by severity", "severity")
+        self.webhook_deliveries = self._counter("webhook_deliveries", "Webhook requests that were answered with success")
+        self.webhook_failures = self._counter("webhook_failures", "Webhook requests that failed or were answered otherwise")
+        self.circuit_state = self._gauge(
+            "circuit_state", "Circuit breaker: 0 closed, 1 half-open, 2 open, 3 out of use until a restart", "sink"
+        )
         self.ready = self._gauge("ready", "1 while the daemon makes progress and may get traffic")
         self.build_info = self._gauge("build_info", "Always 1; the version is the label", "version")
         self.build_info.labels(__version__).set(1)
+
+    def _add_storage(self) -> None:
+        self.storage_writes = self._counter("storage_writes", "Transactions of the store")
+        self.storage_errors = self._counter("storage_errors", "Failed writes, by what was written to", "kind")
+        self.storage_write_seconds = self._histogram("storage_write_seconds", "Time of one write of the store")
+        self.influxdb_requests = self._counter("influxdb_requests", "Write requests to InfluxDB, by result", "result")
+        self.influxdb_request_seconds = self._histogram("influxdb_request_seconds", "Time of one write request to InfluxDB")
+        self.influxdb_refused_points = self._counter("influxdb_refused_points", "Points that InfluxDB will never take, by kind", "kind")
+        self.storage_pruned_rows = self._counter("storage_pruned_rows", "Rows deleted by retention")
+        self.cache_hits = self._counter("cache_hits", "Questions answered without asking the store, by where the answer was", "level")
+        self.cache_misses = self._counter("cache_misses", "Questions a level of the cache had no answer to", "level")
+        self.cache_size = self._gauge("cache_size", "Answers in the query cache of the process")
+        self.cache_bytes = self._gauge("cache_bytes", "Bytes of the answers in the query cache of the process")
+        self.cache_errors = self._counter("cache_errors", "Calls of Redis that failed and answers that could not be kept or used", "kind")
+        self.redis_up = self._gauge("redis_up", "1 while Redis answers, 0 when it does not or is not used")
 
     def expose(self, accept: str) -> tuple[bytes, str]:
         """All metrics as text, and its content type: OpenMetrics when the Accept header asks for it, else Prometheus."""

@@ -15,6 +15,7 @@ from sentinel.config.schema import (
     DeadLetters,
     Detection,
     Embedded,
+    StateDatabase,
     Storage,
 )
 from sentinel.core.errors import RetryableError, StartupError
@@ -37,7 +38,7 @@ async def test_bind_addr(tmp_path: Path, address: str) -> None:
 
 
 async def test_every_path_can_be_moved(tmp_path: Path) -> None:
-    """Database, checkpoints and dead letters lie where the configuration says; missing directories are made."""
+    """Databases, checkpoints and dead letters lie where the configuration says; missing directories are made."""
     ingestion = reading(
         write(tmp_path / "a.jsonl", [event(0), b"bad"]), dead_letters=DeadLetters(path=str(tmp_path / "x" / "letters.jsonl"))
     )
@@ -45,11 +46,13 @@ async def test_every_path_can_be_moved(tmp_path: Path) -> None:
         tmp_path,
         ingestion,
         storage=Storage(embedded=Embedded(path=str(tmp_path / "y" / "events.db"))),
+        state=StateDatabase(path=str(tmp_path / "w" / "state.db")),
         detection=Detection(baseline=Baseline(persistence_path=str(tmp_path / "z"))),
     )
     await run_to_the_end(settings)
     assert (tmp_path / "x" / "letters.jsonl").exists()
     assert (tmp_path / "y" / "events.db").exists()
+    assert (tmp_path / "w" / "state.db").exists()
     assert saved(tmp_path / "z")
     assert names(tmp_path / "state") == ["pseudonym.key"]
 

@@ -14,7 +14,8 @@ from sentinel.config.loader import load
 from sentinel.config.schema import Config, json_schema
 
 SEED = Path(__file__).parents[1] / "config" / "seed_example.yaml"
-PROXY = "Listen on 127.0.0.1 and put a reverse proxy with authentication in front."
+PLAIN = "lets other machines in over plain HTTP: keys and data can be read on the way, unless a proxy in front speaks TLS. "
+PROXY = "Give `tls_cert_file` and `tls_key_file`, or listen where only the proxy gets in."
 Capture = pytest.CaptureFixture[str]
 
 
@@ -39,7 +40,7 @@ def test_validate_prints_place_key_reason_cure_and_a_verdict(broken: Path, capsy
     lines = capsys.readouterr().out.splitlines()
     assert lines == [
         f"{broken}:2: error: api.bind_adr: is not a known key. Did you mean `bind_addr`?",
-        f"{broken}:3: warning: api.bind_addr: lets other machines in, and API keys are not built in this version. " + PROXY,
+        f"{broken}:3: warning: api.bind_addr: " + PLAIN + PROXY,
         f"{broken}:4: error: api.timeout_secs: must be a number greater than 0. Correct the value, or remove the key for its default.",
         f"{broken}: not valid (2 errors and 1 warning)",
     ]
@@ -52,7 +53,7 @@ def test_validate_as_json(broken: Path, capsys: Capture) -> None:
     assert (verdict["file"], verdict["valid"], verdict["runs"]) == (str(broken), False, False)
     assert [(problem["line"], problem["code"]) for problem in verdict["problems"]] == [
         (2, "unknown_key"),
-        (3, "public_bind"),
+        (3, "plaintext_api"),
         (4, "out_of_range"),
     ]
 
@@ -61,7 +62,7 @@ def test_validate_accepts_the_complete_example(capsys: Capture) -> None:
     """Warnings alone are exit code 0, and the verdict says that `run` would refuse the file."""
     assert main(["config", "validate", str(SEED)]) == 0
     verdict = capsys.readouterr().out.splitlines()[-1]
-    assert verdict == f"{SEED}: valid, but `sentinel run` would refuse it for 12 reasons (16 warnings)"
+    assert verdict == f"{SEED}: valid, but `sentinel run` would refuse it for 9 reasons (11 warnings)"
 
 
 def test_validate_without_a_file_checks_the_defaults(capsys: Capture) -> None:

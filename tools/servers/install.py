@@ -4,12 +4,15 @@ import os
 import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 
 from tools.servers.process import NotInstalledError, ServerError
 
 SERVERS = Path(__file__).parents[2] / ".servers"
 """Where downloaded servers live; not under version control."""
+_QUIETLY = {"DEBIAN_FRONTEND": "noninteractive", "SYSTEMD_OFFLINE": "1"}
+"""No questions, and no service started: tests start their own servers, on ports of their own."""
 
 
 def install_packages(packages: Sequence[str], reason: str) -> None:
@@ -29,8 +32,14 @@ def install_packages(packages: Sequence[str], reason: str) -> None:
             f"{reason}. Install it and run this again (as root on Debian and Ubuntu: apt-get install {' '.join(packages)})."
         )
     print(f"{reason}: installing {' '.join(packages)} with apt-get", flush=True)
+    _update_package_lists(apt)
+    run_to_end([apt, "-q", "-y", "install", "--no-install-recommends", *packages], _QUIETLY)
+
+
+@cache
+def _update_package_lists(apt: str) -> None:
+    """Once a process is enough; a failure is not remembered."""
     run_to_end([apt, "-q", "update"])
-    run_to_end([apt, "-q", "-y", "install", "--no-install-recommends", *packages], {"DEBIAN_FRONTEND": "noninteractive"})
 
 
 def run_to_end(command: Sequence[str], environment: Mapping[str, str] | None = None) -> None:

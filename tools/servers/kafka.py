@@ -20,6 +20,7 @@ from tools.servers.install import run_to_end
 from tools.servers.java import find_jars, find_java, install_jars
 from tools.servers.process import NotInstalledError, ServerError, ServerProcess, free_port
 
+NAME = "Apache Kafka"
 _POM = Path(__file__).with_name("kafka.pom.xml")
 _SMALL_JVM = ("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
 _API_VERSIONS_REQUEST = struct.pack(">ihhih", 10, 18, 0, 1, -1)  # size, key 18, version 0, correlation id 1, no client id
@@ -114,7 +115,7 @@ class Broker:
             raise NotInstalledError(f"Apache Kafka is not installed: {reason}. Run: python -m tools.servers install") from reason
         self._classpath = {"CLASSPATH": f"{jars}/*"}
         self._process = ServerProcess(
-            "Apache Kafka",
+            NAME,
             [
                 *(self._java, "-Xmx256m", "-Xms64m", *_SMALL_JVM),
                 *("-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "kafka.Kafka", str(self._properties)),

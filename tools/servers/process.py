@@ -101,11 +101,16 @@ class ServerProcess:
             self.kill()
             raise
 
-    def stop(self, timeout_s: float = 30.0) -> None:
-        """Ask it to end and wait; kill it when it takes longer than `timeout_s`. Twice is harmless."""
+    def stop(self, timeout_s: float = 30.0, request: signal.Signals = signal.SIGTERM) -> None:
+        """Ask it to end and wait; kill it when it takes longer than `timeout_s`. Twice is harmless.
+
+        Args:
+            timeout_s: how long it may take, in seconds.
+            request: the signal by which this server understands that it is to end.
+        """
         if not self.running:
             return self.kill()
-        os.killpg(self.pid, signal.SIGTERM)
+        os.killpg(self.pid, request)
         try:
             self._reap(timeout_s)
         except subprocess.TimeoutExpired:
