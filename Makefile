@@ -11,7 +11,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no
 LOCKED := $(INSTALL) --only-binary :all: --require-hashes
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header $(if $(UPGRADE),--upgrade)
 
-.PHONY: help run test check bench fmt lock servers
+.PHONY: help run test check bench fmt image lock servers
 
 help: ## List the verbs.
 	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 16
@@ -31,10 +31,14 @@ check: .venv/project .venv/development ## Format, lint, types and the rules betw
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy -p sentinel -p tools
+	$(BIN)/mypy --strict sdk/python/src examples/producers
 	$(BIN)/lint-imports
 
 bench: .venv/project ## Measure the pipeline.
 	$(BIN)/python bench/pipeline.py
+
+image: .venv/project ## Build the container image with buildah (needs root).
+	@$(BIN)/python -m tools.image
 
 fmt: .venv/development ## Format, and fix what the linter can.
 	$(BIN)/ruff format .

@@ -17,7 +17,7 @@ import numpy as np
 
 from sentinel.config.schema import Embedded
 from sentinel.core.anomaly import AnomalyBatch
-from sentinel.core.batch import CleanBatch, PartitionId, SeriesKey
+from sentinel.core.batch import CleanBatch, Dimensions, PartitionId, SeriesKey
 from sentinel.core.metrics import METRICS
 from sentinel.core.ports import StoreWrite
 from sentinel.core.query import AnomalyQuery, SeriesFilter, SeriesQuery, TelemetryQuery, TimeRange
@@ -27,7 +27,8 @@ SERIES = 500
 EVENTS_PER_SECOND = 1_000
 START_NS = 1_768_473_000_000_000_000
 LOG = PartitionId("kafka", "llm.telemetry", 0)
-EXTRA = b'{"environment":"production","region":"eu-west-1","finish_reason":"stop","user_id":"u_3f9a0c1d2e","prompt_length":412}'
+DIMENSIONS = (Dimensions(environment="production", region="eu-west-1", finish_reason="stop"),)
+EXTRA = b'{"user_id":"u_3f9a0c1d2e","prompt_length":412}'
 
 
 def write_of(first: int, count: int, random: np.random.Generator) -> StoreWrite:
@@ -47,7 +48,8 @@ def write_of(first: int, count: int, random: np.random.Generator) -> StoreWrite:
         source=LOG, received_ns=START_NS, index=np.arange(count, dtype=np.int32), offsets=offsets, subs=np.zeros(count, dtype=np.int32),
         ts_ns=START_NS + offsets * (1_000_000_000 // EVENTS_PER_SECOND), log_ns=START_NS + offsets, names=names,
         series=random.integers(0, SERIES, count).astype(np.int32), metrics=metrics, flags=np.zeros(count, dtype=np.int32),
-        dialects=np.zeros(count, dtype=np.int8), event_ids=[f"6f1c2b1e-9a7d-4c55-8e1f-{i:012d}" for i in offsets], trace_ids=[None] * count,
+        dialects=np.zeros(count, dtype=np.int8), dimension_sets=DIMENSIONS,
+        dimensions=np.zeros(count, dtype=np.int32), event_ids=[f"6f1c2b1e-9a7d-4c55-8e1f-{i:012d}" for i in offsets], trace_ids=[None] * count,
         extra=[EXTRA] * count, findings={},
     )  # fmt: skip
     event = np.arange(0, count, 10, dtype=np.int32)

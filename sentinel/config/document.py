@@ -15,11 +15,13 @@ from sentinel.config.yaml_tree import MAX_BYTES, MAX_DEPTH, MAX_NODES
 REFUSALS: Final[Mapping[str, str]] = {
     "unset_variable": "A value needs an environment variable that is not set and has no default.",
     "no_file": "A `*_file` key names a file that cannot be read.",
-    "not_built": "A section is set that this version understands but has not built.",
-    "public_bind": "`api.bind_addr` is not a loopback address: there are no API keys in this version.",
     "plaintext_kafka": "A broker on another machine is reached without encryption, and `security.insecure` is not true.",
+    "plaintext": (
+        "InfluxDB, Redis, RabbitMQ or PostgreSQL on another machine is reached without encryption, and the section's `insecure` is not "
+        "true; or the webhook's URL begins with http://, and `allowed_networks` is empty."
+    ),
     "sasl_incomplete": "The SASL protocols are used without a user and a password.",
-    "no_pseudonym_key": "Kafka is used with a broker on another machine, and no pseudonym key is given for the replicas to share.",
+    "no_pseudonym_key": "Replicas share a Kafka group or a Redis on another machine, and no pseudonym key is given for them to share.",
     "short_key": "The pseudonym key has fewer than 16 characters.",
     "no_source": "Kafka, HTTP and files are all switched off.",
     "never_ends": "`files.exit_at_end` is set beside Kafka, which never ends.",
@@ -78,12 +80,10 @@ def render() -> str:
     return f"{_HEAD}{refusals}\n\n## Keys\n\n{keys}"
 
 
-def _section(section: type[Section], path: KeyPath, *, not_built: bool = False) -> Iterator[str]:
+def _section(section: type[Section], path: KeyPath) -> Iterator[str]:
     """Heading, sentence and table of one section, then its sections."""
     yield f"### {f'`{dotted(path)}`' if path else 'Top level'}\n"
     yield (section.__doc__ or "").strip()
-    if not_built:
-        yield "\n**Not built in this version:** the keys are checked, and `sentinel run` refuses the section unless it is switched off."
     yield "\n| Key | Value | Default | Meaning |\n|---|---|---|---|"
     shapes = shapes_of(section)
     for name, field in section.model_fields.items():
@@ -91,7 +91,7 @@ def _section(section: type[Section], path: KeyPath, *, not_built: bool = False) 
     yield ""
     for name, shape in shapes.items():
         if shape.section is not None:
-            yield from _section(shape.section, (*path, name), not_built=not_built or shape.not_built)
+            yield from _section(shape.section, (*path, name))
 
 
 def _row(name: str, field: FieldInfo, shape: Shape, path: KeyPath) -> str:

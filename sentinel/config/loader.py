@@ -183,6 +183,8 @@ def _reworded(error: ErrorDetails, path: KeyPath) -> tuple[str, str, str]:
         return "missing_key", "is required in this section", "Add it, or remove the section."
     if error["type"] in {"bad_url", "url_credentials"}:
         return error["type"], error["msg"], "Write scheme://host:port, and credentials in the section's own keys."
+    if error["type"] == "bad_network":
+        return error["type"], error["msg"], "Write it like 10.1.2.0/24 or ::1/128."
     return "out_of_range", f"must be {expected(_shape_at(path))}", "Correct the value, or remove the key for its default."
 
 

@@ -42,7 +42,7 @@ class Position:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing wrong, or unsafe, or not built.
+    """One thing wrong, or unsafe.
 
     Attributes:
         file: the configuration file, or `environment`, or `defaults`.

@@ -1,22 +1,18 @@
-"""The configuration as types: one model a section, one sentence a key. `docs/configuration.md` and the JSON Schema come from here.
-
-Sections that carry `not_built` are understood and checked, but `sentinel run` refuses a configuration that sets them: nothing that is
-written in a configuration is silently ignored.
-"""
+"""The configuration as types: one model a section, one sentence a key. `docs/configuration.md` and the JSON Schema come from here."""
 
 from typing import Any, Literal
 
 from pydantic import Field
 
 from sentinel.config.secret import Secret
-from sentinel.config.section import NOT_BUILT, Count, MetricName, Name, Positive, Section
+from sentinel.config.section import Count, MetricName, Name, Positive, Section
 from sentinel.config.sections_alerting import Alerting, Deduplication, RabbitMQ, RetryConfig, Webhook
 from sentinel.config.sections_detection import Baseline, Cusum, Detection, DetectorChoice, Iqr, Mad, Zscore
 from sentinel.config.sections_ingestion import DeadLetters, Dedupe, Files, HttpIngest, Ingestion, Kafka, KafkaSecurity, Parsing, Validation
+from sentinel.config.sections_state import StateDatabase
 from sentinel.config.sections_storage import Cache, Embedded, InfluxDB, Redis, Storage
 
 __all__ = [
-    "NOT_BUILT",
     "Alerting",
     "Api",
     "Baseline",
@@ -48,6 +44,7 @@ __all__ = [
     "Redis",
     "RetryConfig",
     "Section",
+    "StateDatabase",
     "Storage",
     "Validation",
     "Webhook",
@@ -71,7 +68,19 @@ class Api(Section):
     """The HTTP side."""
 
     bind_addr: Name = "127.0.0.1:8080"
-    """Address and port to listen on. Anything but loopback is refused until API keys are built."""
+    """Address and port to listen on."""
+    require_keys: bool | None = None
+    """Turn callers without an API key away; absent = when `bind_addr` is not loopback. Make keys with `sentinel keys create`."""
+    metrics_public: bool = False
+    """Tell metrics to callers without an API key even when `bind_addr` is not loopback."""
+    rate_limit_per_s: float = Field(default=0.0, ge=0)
+    """Requests a second of one API key, and of one address without a key; 0 = no limit. Probes have none."""
+    rate_limit_burst: Count = 100
+    """Requests at once, after a pause, before that limit counts."""
+    tls_cert_file: str | None = None
+    """Certificate and its chain, PEM; with it the API speaks HTTPS only, TLS 1.2 or newer. Without it TLS may end in a proxy in front."""
+    tls_key_file: str | None = None
+    """Private key of that certificate, PEM, without a passphrase."""
     enable_cors: bool = False
     """Answer cross-origin requests of `cors_origins`."""
     cors_origins: list[str] = Field(default_factory=list)
@@ -119,6 +128,8 @@ class Config(Section):
     """What is an anomaly."""
     storage: Storage = Storage()
     """Where things are kept."""
+    state: StateDatabase = StateDatabase()
+    """Where alerts, keys and the audit log are kept."""
     alerting: Alerting = Alerting()
     """Who is told."""
     api: Api = Api()

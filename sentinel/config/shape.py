@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 from pydantic.fields import FieldInfo
 
 from sentinel.config.secret import Secret
-from sentinel.config.section import NOT_BUILT, Section
+from sentinel.config.section import Section
 
 Kind = Literal["section", "secret", "text", "whole", "number", "bool", "choice", "list"]
 _KINDS: dict[type, Kind] = {Secret: "secret", str: "text", int: "whole", float: "number", bool: "bool"}
@@ -31,13 +31,12 @@ class Shape:
 
     Attributes:
         kind: what it accepts.
-        nullable: it may be null, which is the same as leaving it out.
+        nullable: it may be null, which is the same as leaving it out when that is its default.
         required: it has no default.
         limits: bounds of the value.
         choices: the words a choice accepts.
         section: the model of a section.
         item: the shape of a list's items.
-        not_built: the section is understood but does nothing yet.
     """
 
     kind: Kind
@@ -47,7 +46,6 @@ class Shape:
     choices: tuple[str, ...] = ()
     section: type[Section] | None = None
     item: "Shape | None" = None
-    not_built: bool = False
 
 
 @cache
@@ -99,7 +97,8 @@ def _expected_list(shape: Shape) -> str:
 
 def _bounds(limits: Limits) -> str:
     if limits.more_than is not None:
-        return f" greater than {limits.more_than:g}"
+        most = "" if limits.at_most is None else f" and at most {limits.at_most:.10g}"
+        return f" greater than {limits.more_than:g}{most}"
     if limits.at_least is not None and limits.at_most is not None:
         return f" from {limits.at_least:.10g} to {limits.at_most:.10g}"
     if limits.at_least is not None:
@@ -108,8 +107,7 @@ def _bounds(limits: Limits) -> str:
 
 
 def _of_field(field: FieldInfo) -> Shape:
-    extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
-    return _of_type(field.annotation, _limits(field.metadata), required=field.is_required(), not_built=extra == NOT_BUILT)
+    return _of_type(field.annotation, field.metadata, required=field.is_required())
 
 
 def _limits(metadata: list[Any]) -> Limits:
@@ -119,27 +117,23 @@ def _limits(metadata: list[Any]) -> Limits:
     return Limits(first("ge"), first("gt"), first("le"), first("min_length"), first("pattern"))
 
 
-def _of_type(
-    annotation: Any,  # noqa: ANN401  a type expression
-    limits: Limits,
-    *,
-    required: bool = False,
-    not_built: bool = False,
-) -> Shape:
-    annotation, nullable = _unwrapped(annotation)
+def _of_type(annotation: Any, metadata: list[Any], *, required: bool = False) -> Shape:  # noqa: ANN401  a type expression
+    annotation, nullable, inner = _unwrapped(annotation)
+    limits = _limits([*metadata, *inner])
     origin = get_origin(annotation)
     if origin is Literal:
         return Shape("choice", nullable, required, limits, choices=get_args(annotation))
     if origin is list:
-        return Shape("list", nullable, required, limits, item=_of_type(get_args(annotation)[0], Limits()))
+        return Shape("list", nullable, required, limits, item=_of_type(get_args(annotation)[0], []))
     if issubclass(annotation, Section):
-        return Shape("section", nullable, required, section=annotation, not_built=not_built)
+        return Shape("section", nullable, required, section=annotation)
     return Shape(_KINDS[annotation], nullable, required, limits)
 
 
-def _unwrapped(annotation: Any) -> tuple[Any, bool]:  # noqa: ANN401  type expressions
-    """The bare type, and whether None was among its alternatives."""
+def _unwrapped(annotation: Any) -> tuple[Any, bool, list[Any]]:  # noqa: ANN401  type expressions
+    """The bare type, whether None was among its alternatives, and what its annotations ask of it."""
     nullable = False
+    metadata: list[Any] = []
     while True:
         parts = get_args(annotation)
         if NoneType in parts:
@@ -147,5 +141,7 @@ def _unwrapped(annotation: Any) -> tuple[Any, bool]:  # noqa: ANN401  type expre
             annotation = next(part for part in parts if part is not NoneType)
         elif get_origin(annotation) is Annotated:
             annotation = parts[0]
+            for entry in parts[1:]:
+                metadata += entry.metadata if isinstance(entry, FieldInfo) else [entry]
         else:
-            return annotation, nullable
+            return annotation, nullable, metadata

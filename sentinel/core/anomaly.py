@@ -1,11 +1,12 @@
 """Anomalies: facts about single events, as columns on the hot path and as one struct towards people."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 import msgspec
+import numpy as np
 
-from sentinel.core.batch import Float64, Int8, Int32
+from sentinel.core.batch import Bool, Float64, Int8, Int32
 
 
 class Severity(StrEnum):
@@ -64,6 +65,17 @@ class AnomalyBatch:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def of_events(self, keep: Bool) -> "AnomalyBatch":
+        """The anomalies of the events where `keep` (bool[n]) is true, as of the batch that has only these."""
+        chosen = np.flatnonzero(keep[self.event])
+        columns = ("metric", "detector", "severity", "value", "score", "expected", "lower", "upper", "mean", "sd", "samples")
+        return replace(
+            self,
+            ids=[self.ids[i] for i in chosen.tolist()],
+            event=(np.cumsum(keep) - 1)[self.event[chosen]].astype(np.int32),
+            **{name: getattr(self, name)[chosen] for name in columns},
+        )
 
 
 class Anomaly(msgspec.Struct, frozen=True, kw_only=True):

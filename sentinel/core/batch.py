@@ -4,10 +4,12 @@ Only a `CleanBatch` can reach a sink, a log, a dead letter or an alert. It is a 
 checker holds this law: nothing that writes accepts an `EventBatch`.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum, IntFlag
-from typing import Any, NamedTuple
+from itertools import chain
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -117,7 +119,7 @@ def weight_bytes(records: Sequence[bytes | None]) -> int:
     >>> weight_bytes([b"12345678", None])
     1032
     """
-    return RECORD_BYTES * len(records) + sum(len(record) for record in records if record is not None)
+    return RECORD_BYTES * len(records) + sum(map(len, filter(None, records)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,6 +200,7 @@ class EventBatch:
         flags: int32[n], see `Flag`.
         dialects: int8[n], see `Dialect`.
         wire: the decoded records with all their other fields (`sentinel.ingestion.wire.WireEvent`).
+        fields: the same as columns: `sentinel.ingestion.wire.transposed`, or `sentinel.ingestion.plain.Plain` of records not decoded yet.
     """
 
     source: PartitionId
@@ -213,6 +216,7 @@ class EventBatch:
     flags: Int32
     dialects: Int8
     wire: Sequence[Any]
+    fields: Any
 
     def __len__(self) -> int:
         return len(self.wire)
@@ -242,6 +246,8 @@ class CleanBatch:
     metrics: Float64
     flags: Int32
     dialects: Int8
+    dimension_sets: tuple[Dimensions, ...]
+    dimensions: Int32
     event_ids: Sequence[str | None]
     trace_ids: Sequence[str | None]
     extra: Sequence[bytes | None]
@@ -267,10 +273,54 @@ class CleanBatch:
             metrics=np.empty((0, len(METRICS))),
             flags=small,
             dialects=np.empty(0, np.int8),
+            dimension_sets=(),
+            dimensions=small,
             event_ids=(),
             trace_ids=(),
             extra=(),
             findings={},
+        )
+
+    @classmethod
+    def merged(cls, parts: Sequence["CleanBatch"]) -> "CleanBatch":
+        """The events of several batches of one delivery, at least one, in log order; the findings of all."""
+        if len(parts) == 1:
+            return parts[0]
+        order = np.lexsort((np.concatenate([part.subs for part in parts]), np.concatenate([part.index for part in parts])))
+        chosen = order.tolist()
+        names, series = _united([(part.names, part.series) for part in parts])
+        sets, dimensions = _united([(part.dimension_sets, part.dimensions) for part in parts])
+        findings = Counter[str]()
+        for part in parts:
+            findings.update(part.findings)
+
+        def column(name: str) -> npt.NDArray[Any]:
+            together: npt.NDArray[Any] = np.concatenate([getattr(part, name) for part in parts])[order]
+            return together
+
+        def listed(name: str) -> list[Any]:
+            together = list(chain.from_iterable(getattr(part, name) for part in parts))
+            return [together[at] for at in chosen]
+
+        return cls(
+            source=parts[0].source,
+            received_ns=parts[0].received_ns,
+            index=column("index"),
+            offsets=column("offsets"),
+            subs=column("subs"),
+            ts_ns=column("ts_ns"),
+            log_ns=column("log_ns"),
+            names=names,
+            series=series[order],
+            metrics=column("metrics"),
+            flags=column("flags"),
+            dialects=column("dialects"),
+            dimension_sets=sets,
+            dimensions=dimensions[order],
+            event_ids=listed("event_ids"),
+            trace_ids=listed("trace_ids"),
+            extra=listed("extra"),
+            findings=dict(findings),
         )
 
     def take(self, keep: Bool) -> "CleanBatch":
@@ -290,11 +340,23 @@ class CleanBatch:
             metrics=self.metrics[kept],
             flags=self.flags[kept],
             dialects=self.dialects[kept],
+            dimension_sets=self.dimension_sets,
+            dimensions=self.dimensions[kept],
             event_ids=[self.event_ids[i] for i in chosen],
             trace_ids=[self.trace_ids[i] for i in chosen],
             extra=[self.extra[i] for i in chosen],
             findings=self.findings,
         )
+
+
+K = TypeVar("K", bound=tuple[Any, ...])
+
+
+def _united(parts: Sequence[tuple[tuple[K, ...], Int32]]) -> tuple[tuple[K, ...], Int32]:
+    """Distinct keys of several parts, and the index of each event's key in them, the parts one after the other."""
+    number: dict[K, int] = {}
+    codes = [np.array([number.setdefault(key, len(number)) for key in keys], np.int32)[index] for keys, index in parts]
+    return tuple(number), np.concatenate(codes)
 
 
 def learnable(metrics: Float64, flags: Int32) -> Float64:

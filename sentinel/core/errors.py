@@ -18,6 +18,7 @@ class RejectCode(StrEnum):
     UNKNOWN_DIALECT = "unknown_dialect"
     TOMBSTONE = "tombstone"
     CONTROL_CHARACTER = "control_character"
+    REFUSED_BY_STORE = "refused_by_store"
 
 
 class SentinelError(Exception):

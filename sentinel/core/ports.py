@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
-from sentinel.core.alert import Notification
+from sentinel.core.alert import AlertWrite, Notification
 from sentinel.core.anomaly import Anomaly, AnomalyBatch
 from sentinel.core.batch import CleanBatch, DeadLetter, Delivery, Float64, Int32, Int64, PartitionId, SeriesKey
 from sentinel.core.query import AnomalyQuery, Page, SeriesPoints, SeriesQuery, TelemetryQuery
@@ -149,8 +149,26 @@ class Store(Sink[StoreWrite], Protocol):
         ...
 
 
+class AlertSink(Sink[AlertWrite], Protocol):
+    """Where alert-worthy anomalies become alerts. Written before the store: what the store has, people are told of.
+
+    Writing the same again changes nothing, also after a restart.
+    """
+
+    @property
+    def min_severity(self) -> str:
+        """The least severe anomalies that are written."""
+        ...
+
+    async def forget(self, source: PartitionId) -> None:
+        """A log begins anew, its store knows nothing of it: positions written for it before mean nothing. Raises RetryableError."""
+        ...
+
+
 class Receiver(Protocol):
-    """Where notifications go: RabbitMQ, a webhook. Called from one task at a time; retry, back-off and breaker are the caller's."""
+    """Where notifications go: RabbitMQ, a webhook. Called from at most as many tasks at once as the channel
+    allows; retry, back-off and breaker are the caller's.
+    """
 
     async def open(self) -> None:
         """Get ready without needing the other side to be up: a receiver that is down must not keep the daemon from starting."""

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from sentinel.core.batch import Float64, Int32, Int64
-from sentinel.detection.jit import kernel
+from sentinel.core.jit import kernel
 from sentinel.detection.windows import Stats
 
 

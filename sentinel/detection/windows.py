@@ -14,7 +14,7 @@ from typing import TypeVar
 import numpy as np
 
 from sentinel.core.batch import Float64, Int32, Int64
-from sentinel.detection.jit import kernel, move
+from sentinel.core.jit import kernel, move
 
 Column = TypeVar("Column", Float64, Int32)
 

@@ -1,12 +1,11 @@
 """Decoded records to columns: series, times, metrics and flags of n events at once."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import compress
-from operator import attrgetter
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
@@ -14,14 +13,16 @@ from sentinel.core.batch import Bool, EventBatch, Flag, Float64, Int32, Int64, S
 from sentinel.core.errors import RejectCode
 from sentinel.core.metrics import COMPLETION_TOKENS, ERROR, LATENCY, METRIC_NAMES, PROMPT_TOKENS, TIME_PER_OUTPUT_TOKEN, TOTAL_TOKENS, TTFT
 from sentinel.ingestion.unusable import Reason
-from sentinel.ingestion.wire import EARLIEST_NS, LATEST_NS, WireEvent
+from sentinel.ingestion.wire import EARLIEST_NS, LATEST_NS, Undecoded, WireEvent, absent, transposed
 
 MAX_NAME: Final = 128
 MAX_TENANT: Final = 64
 MAX_EVENT_ID: Final = 128
 DEFAULT_TENANT: Final = "default"
 
-_READ = [(index, attrgetter(name)) for index, name in enumerate(METRIC_NAMES) if index != ERROR]
+_MEASURED: Final = [(index, name) for index, name in enumerate(METRIC_NAMES) if index != ERROR]
+_FAILURE: Final = ("error", "errors", "success", "status")
+Fields = Mapping[str, tuple[Any, ...]]
 _FAILED = frozenset({"error", "failed", "failure"})
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _UNITS_NS: Final = (1_000_000_000, 1_000_000, 1_000, 1)
@@ -42,12 +43,21 @@ class Series(NamedTuple):
     refused: dict[int, Reason]
 
 
-def series(wires: Sequence[WireEvent]) -> Series:
+def series(fields: Fields) -> Series:
     """Number the series of the events. Each distinct spelling is checked once, however many events carry it."""
     spellings: dict[tuple[str | None, str | None, str | None], int] = {}
-    codes = np.fromiter(
-        [spellings.setdefault((wire.tenant, wire.service_name, wire.model_name), len(spellings)) for wire in wires], np.int32, len(wires)
-    )
+    named = zip(fields["tenant"], fields["service_name"], fields["model_name"], strict=True)
+    codes = np.array([spellings.setdefault(spelling, len(spellings)) for spelling in named], np.int32)
+    return numbered(list(spellings), codes)
+
+
+def numbered(spellings: Sequence[tuple[str | None, ...]], codes: Int32) -> Series:
+    """Number the series of the events.
+
+    Args:
+        spellings: distinct tenant, service and model as the producers wrote them, in order of first appearance.
+        codes: int32[n], index into them.
+    """
     names: dict[SeriesKey, int] = {}
     bad: dict[int, Reason] = {}
     number = np.zeros(len(spellings), np.int32)
@@ -93,24 +103,22 @@ class Times(NamedTuple):
     refused: dict[int, Reason]
 
 
-def times(wires: Sequence[WireEvent], log_ns: Int64) -> Times:
+def times(given_times: Sequence[datetime | float | None], log_ns: Int64) -> Times:
     """The events' times in nanoseconds since the epoch.
 
     Args:
-        wires: the events; a time without zone is UTC.
+        given_times: as the producers gave them; a time without zone is UTC.
         log_ns: int64[n], the log's own times.
     """
-    n = len(wires)
-    seconds = np.fromiter(
-        [at.timestamp() if type(at := wire.timestamp) is datetime and at.tzinfo is not None else np.nan for wire in wires], np.float64, n
-    )
+    n = len(given_times)
+    seconds = np.array([at.timestamp() if type(at) is datetime and at.tzinfo is not None else np.nan for at in given_times], np.float64)
     other = np.isnan(seconds)
     # Microseconds are the decoder's resolution; seconds as a float are exact to a quarter of one. Far years would overflow.
     usable = (seconds >= EARLIEST_NS / 1e9) & (seconds < LATEST_NS / 1e9)
     ts_ns = np.rint(np.where(usable, seconds, 0.0) * 1e6).astype(np.int64) * 1_000
     flags = np.zeros(n, np.int32)
     for position in np.flatnonzero(other).tolist():
-        given = wires[position].timestamp
+        given = given_times[position]
         if given is None:
             ts_ns[position] = log_ns[position]
             flags[position] = Flag.TIMESTAMP_MISSING
@@ -137,19 +145,26 @@ def epoch_ns(given: datetime | float) -> int:
     return 0
 
 
-def metrics(wires: Sequence[WireEvent]) -> tuple[Float64, Int32]:
+def metrics(fields: Fields) -> tuple[Float64, Int32]:
     """The measured columns, float64[n, m] with NaN = absent, and int32[n] flags: TOTAL_DISAGREES."""
-    n = len(wires)
+    n = len(fields["latency_ms"])
     table = np.empty((n, len(METRIC_NAMES)))
-    for index, read in _READ:
-        table[:, index] = np.fromiter(map(read, wires), np.float64, n)
-    failed = [
-        1.0 if wire.error or wire.errors or wire.success is False or (wire.status is not None and _bad(wire.status)) else 0.0
-        for wire in wires
-    ]
-    table[:, ERROR] = np.fromiter(failed, np.float64, n)
+    for index, name in _MEASURED:
+        table[:, index] = np.nan if absent(fields[name]) else np.array(fields[name], np.float64)
+    table[:, ERROR] = _failures(fields)
+    unstreamed = np.array([streaming is False for streaming in fields["streaming"]], np.bool_) if False in fields["streaming"] else None
+    return table, settled(table, unstreamed)
+
+
+def settled(table: Float64, unstreamed: Bool | None) -> Int32:
+    """Make the metrics agree with each other, in place; int32[n] flags: TOTAL_DISAGREES.
+
+    Args:
+        table: float64[n, m].
+        unstreamed: bool[n], answers that are said not to be streamed; None when there are none.
+    """
     table += 0.0  # -0.0 becomes 0.0
-    flags = np.zeros(n, np.int32)
+    flags = np.zeros(len(table), np.int32)
     # Sums of absurd numbers overflow; `validate` refuses what is not finite.
     with np.errstate(over="ignore", invalid="ignore"):
         given, derived = table[:, TOTAL_TOKENS], table[:, PROMPT_TOKENS] + table[:, COMPLETION_TOKENS]
@@ -157,17 +172,42 @@ def metrics(wires: Sequence[WireEvent]) -> tuple[Float64, Int32]:
         table[:, TOTAL_TOKENS] = np.where(np.isnan(derived), given, derived)
         # Some libraries report the whole latency as the time to the first token of an answer that was not streamed.
         whole = np.abs(table[:, TTFT] - table[:, LATENCY]) <= _SAME_TIME * table[:, LATENCY]
-    whole |= np.fromiter([wire.streaming is False for wire in wires], np.bool_, n)
+    if unstreamed is not None:
+        whole |= unstreamed
     if whole.any():
         table[whole, TTFT] = table[whole, TIME_PER_OUTPUT_TOKEN] = np.nan
-    return table, flags
+    return flags
 
 
-def _bad(status: object) -> bool:
+def _failures(fields: Fields) -> Float64:
+    """float64[n]: 1 for the events that say in any way that they failed."""
+    said = [fields[name] for name in _FAILURE]
+    failed = np.zeros(len(said[0]))
+    if not all(map(absent, said)):
+        failed[:] = [
+            bool(error or errors or success is False or (status is not None and is_failure(status)))
+            for error, errors, success, status in zip(*said, strict=True)
+        ]
+    return failed
+
+
+def is_failure(status: object) -> bool:
     """Whether a status means failure: a word or an HTTP code from 400 on."""
     if isinstance(status, str):
         return status.lower() in _FAILED or (len(status) == 3 and status.isascii() and status.isdigit() and status >= "400")
     return isinstance(status, int | float) and status >= 400
+
+
+def are_event_ids(given: Sequence[str | int | None]) -> bool:
+    """Whether all of these can stay as they are: then `clean_event_ids` would change none."""
+    present: list[Any] = list(filter(None, given))
+    if len(present) + given.count(None) != len(given):  # an empty text, or the number 0
+        return False
+    try:
+        text = "".join(present)
+    except TypeError:  # a number
+        return False
+    return text.isprintable() and " " not in text and max(map(len, present), default=0) <= MAX_EVENT_ID
 
 
 def clean_event_ids(wires: Sequence[WireEvent]) -> Bool:
@@ -201,6 +241,12 @@ def take(batch: EventBatch, keep: Bool) -> EventBatch | None:
     used = used[np.argsort(first)]
     number = np.zeros(len(batch.names), np.int32)
     number[used] = np.arange(len(used))
+    wire: Sequence[WireEvent]
+    if isinstance(batch.wire, Undecoded):
+        wire, fields = batch.wire.take(keep), batch.fields.take(keep)
+    else:
+        wire = list(compress(batch.wire, keep.tolist()))
+        fields = transposed(wire)
     return replace(
         batch,
         index=batch.index[keep],
@@ -213,5 +259,6 @@ def take(batch: EventBatch, keep: Bool) -> EventBatch | None:
         metrics=batch.metrics[keep],
         flags=batch.flags[keep],
         dialects=batch.dialects[keep],
-        wire=list(compress(batch.wire, keep.tolist())),
+        wire=wire,
+        fields=fields,
     )

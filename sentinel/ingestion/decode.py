@@ -3,25 +3,23 @@
 Records are never joined before decoding: three broken ones could read as three whole ones.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-import msgspec
 import numpy as np
 
 from sentinel.config.schema import Parsing
 from sentinel.core.batch import NO_LOG_TIME, Delivery, Dialect, EventBatch, Flag, Reject
 from sentinel.core.errors import RejectCode
-from sentinel.ingestion.columns import clean_event_ids, metrics, series, take, times
-from sentinel.ingestion.dialects import canonicalize
+from sentinel.ingestion.columns import are_event_ids, clean_event_ids, metrics, series, take, times
+from sentinel.ingestion.dialects import canonicalize, is_canonical
 from sentinel.ingestion.otlp import BadSpan, Spans, from_json, from_protobuf
 from sentinel.ingestion.unusable import UNREADABLE, Reason, UnusableError, reason_of
-from sentinel.ingestion.wire import WireEvent, as_record
+from sentinel.ingestion.wire import WireEvent, as_record, read_event, transposed
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 PROTOBUF_START = b"\x0a"
 """The first field of an `ExportTraceServiceRequest`; in JSON it is a line feed."""
-
-_read = msgspec.json.Decoder(WireEvent).decode
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,22 +85,24 @@ class _Found:
         self.rejects.append(Reject(index, offset, sub, timestamp_ns, reason.code, reason.detail, raw))
 
 
-def decode(delivery: Delivery, limits: Parsing) -> Decoded:
+def decode(delivery: Delivery, limits: Parsing, only: Sequence[int] | None = None) -> Decoded:
     """Decode a delivery's records into columns. What a record becomes does not depend on its neighbours.
 
     Args:
         delivery: records in log order, None = tombstone.
         limits: the largest record.
+        only: positions of the records to decode, rising; all when None.
     """
     found, max_bytes = _Found(delivery), limits.max_record_bytes
-    for index, raw in enumerate(delivery.records):
+    for index in range(len(delivery.records)) if only is None else only:
+        raw = delivery.records[index]
         if raw is None:
             found.reject(index, 0, Reason(RejectCode.TOMBSTONE, "the record has no value"), raw)
         elif len(raw) > max_bytes:
             found.reject(index, 0, Reason(RejectCode.TOO_LARGE, f"{len(raw)} bytes, more than {max_bytes}"), raw)
         else:
             try:
-                wire = _read(raw)
+                wire = read_event(raw)
             except UNREADABLE as error:
                 _reread(found, index, raw, error)
             else:
@@ -119,7 +119,7 @@ def _reread(found: _Found, index: int, raw: bytes, error: Exception) -> None:
             found.expand(index, from_protobuf(raw), Dialect.OTLP_PROTO)
             return
         if raw.startswith(BYTE_ORDER_MARK):
-            found.add(index, _read(raw[len(BYTE_ORDER_MARK) :]))
+            found.add(index, read_event(raw[len(BYTE_ORDER_MARK) :]))
             return
         reason = reason_of(error, raw)
     except UnusableError as other:
@@ -138,12 +138,18 @@ def _columns(found: _Found) -> EventBatch | None:
     subs, dialects, flags = np.zeros(n, np.int32), np.zeros(n, np.int8), np.zeros(n, np.int32)
     for position, (sub, dialect, flag) in found.spans.items():
         subs[position], dialects[position], flags[position] = sub, dialect, flag
-    unspelled = canonicalize(wires, dialects)
+    fields = transposed(wires)
+    unspelled: dict[int, Reason] = {}
+    if not is_canonical(fields):
+        unspelled = canonicalize(wires, dialects)
+        fields = transposed(wires)
     log_ns = delivery.timestamps_ns[index]
     # A log without a time of its own cannot stand in for a missing timestamp: the time of receipt does.
-    keys, at = series(wires), times(wires, np.where(log_ns == NO_LOG_TIME, delivery.received_ns, log_ns))
-    flags[clean_event_ids(wires)] |= Flag.CLEANED
-    table, disagreeing = metrics(wires)
+    keys, at = series(fields), times(fields["timestamp"], np.where(log_ns == NO_LOG_TIME, delivery.received_ns, log_ns))
+    if not are_event_ids(fields["event_id"]):
+        flags[clean_event_ids(wires)] |= Flag.CLEANED
+        fields["event_id"] = tuple(wire.event_id for wire in wires)
+    table, disagreeing = metrics(fields)
     batch = EventBatch(
         source=delivery.source,
         received_ns=delivery.received_ns,
@@ -158,6 +164,7 @@ def _columns(found: _Found) -> EventBatch | None:
         flags=flags | at.flags | disagreeing,
         dialects=dialects,
         wire=wires,
+        fields=fields,
     )
     # The first reason counts: a record without a service is not also one with a bad timestamp.
     refused = at.refused | keys.refused | unspelled

@@ -1,18 +1,29 @@
 """The flat and nested dialects to one form: names, numbers and texts in the fields of the canonical flat dialect."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from operator import attrgetter
 
 from sentinel.core.batch import Dialect, Int8
 from sentinel.core.errors import RejectCode
 from sentinel.ingestion.unusable import Reason
-from sentinel.ingestion.wire import Part, WireEvent
+from sentinel.ingestion.wire import Part, WireEvent, absent
 
 _telling = attrgetter(
     *("service_name", "service", "application", "model_name", "model", "latency_ms", "duration_ms", "inference_time"),
     *("prompt_tokens", "completion_tokens", "total_tokens", "cost_usd", "prompt_text", "response_text", "prompt", "response"),
 )
 """Fields that only records about LLM requests have; a time, a status and metadata are everywhere."""
+
+
+def is_canonical(fields: Mapping[str, tuple[object, ...]]) -> bool:
+    """Whether `canonicalize` would change nothing and refuse nothing: every event of these columns is flat and complete."""
+    return (
+        absent(fields["prompt"])
+        and absent(fields["response"])
+        and None not in fields["service_name"]
+        and None not in fields["model_name"]
+        and None not in fields["latency_ms"]
+    )
 
 
 def canonicalize(wires: Sequence[WireEvent], dialects: Int8) -> dict[int, Reason]:

@@ -14,8 +14,14 @@ _COLUMNS = [(index, name) for index, name in enumerate(METRIC_NAMES) if index no
 def flat(batch: CleanBatch) -> list[bytes]:
     """Each event as one JSON object that decodes to the same event again: sanitizing twice changes nothing."""
     series, times, metrics = batch.series.tolist(), batch.ts_ns.tolist(), batch.metrics.tolist()
+    sets = [{name: value for name, value in known._asdict().items() if value is not None} for known in batch.dimension_sets]
+    dimensions = batch.dimensions.tolist()
     return [
-        _spliced(_event(batch, i, batch.names[series[i]], times[i], metrics[i]), batch.extra[i], failed=metrics[i][ERROR] == 1.0)
+        _spliced(
+            _event(batch, i, batch.names[series[i]], times[i], metrics[i]) | sets[dimensions[i]],
+            batch.extra[i],
+            failed=metrics[i][ERROR] == 1.0,
+        )
         for i in range(len(batch))
     ]
 

@@ -4,6 +4,7 @@ import asyncio
 from collections import deque
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from operator import attrgetter
 from typing import Final
 
 import numpy as np
@@ -25,6 +26,8 @@ RETRY_AFTER_S: Final = 1.0
 UNREADABLE_RETRY_S: Final = 30.0
 
 Taken = Mapping[TopicPartition, Sequence[ConsumerRecord]]
+
+_VALUE, _TIMESTAMP, _OFFSET = attrgetter("value"), attrgetter("timestamp"), attrgetter("offset")
 
 log = get(__name__)
 
@@ -154,13 +157,13 @@ class KafkaSource:
 
     def _delivery(self, assignment: Assignment, records: Sequence[ConsumerRecord], received_ns: int) -> Delivery:
         n = len(records)
-        values = [record.value for record in records]
-        log_ns = np.fromiter((record.timestamp for record in records), np.int64, n) * 1_000_000
+        values = list(map(_VALUE, records))
+        log_ns = np.fromiter(map(_TIMESTAMP, records), np.int64, n) * 1_000_000
         self._metrics.kafka_messages_consumed.inc(n)
         return Delivery(
             source=assignment.source,
             records=values,
-            offsets=np.fromiter((record.offset for record in records), np.int64, n),
+            offsets=np.fromiter(map(_OFFSET, records), np.int64, n),
             timestamps_ns=np.where(log_ns < 0, received_ns, log_ns),  # a producer of the oldest format gave none
             received_ns=received_ns,
             epoch=assignment.epoch,

@@ -27,6 +27,7 @@ MODEL_PROVIDERS: Final = (
     r"AIza[A-Za-z0-9_\-]{35}",  # Google
     r"ABSK[A-Za-z0-9+/]{100,}={0,2}",  # Amazon Bedrock
     r"bedrock-api-key-[A-Za-z0-9+/=]{20,}",
+    r"sntl_[0-9a-f]{16}\.[0-9a-f]{32,}",  # our own
 )
 
 CLOUDS: Final = (

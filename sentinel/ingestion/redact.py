@@ -67,9 +67,9 @@ class Redactor:
         """Whether any of many short texts may hold something: one pass over them all."""
         return self._texts.gate(encoded("\n \n".join(texts))) is not None
 
-    def suspect_identifiers(self, identifiers: Sequence[str]) -> bool:
-        """The same for identifiers: no number-shaped rules, but no unprintable characters either."""
-        return self._identifiers.gate(encoded(" ".join(identifiers))) is not None
+    def suspect_identifiers(self, identifiers: bytes) -> bool:
+        """The same for identifiers, in UTF-8 and joined by spaces: no number-shaped rules, but no unprintable characters either."""
+        return self._identifiers.gate(identifiers) is not None
 
     def identifier(self, identifier: str, counts: Counts) -> str:
         """An identifier or name without secrets and unprintable characters. Ids made of digits survive."""

@@ -6,9 +6,10 @@ import numpy as np
 
 from sentinel.config.schema import Parsing, Validation
 from sentinel.core.anomaly import AnomalyBatch
-from sentinel.core.batch import CleanBatch, DeadLetter, Delivery, learnable
+from sentinel.core.batch import Bool, CleanBatch, DeadLetter, Delivery, learnable
 from sentinel.detection.judge import judge
 from sentinel.ingestion.decode import decode
+from sentinel.ingestion.plain import plain_events
 from sentinel.ingestion.sanitize import Sanitizer
 from sentinel.ingestion.validate import validate
 from sentinel.pipeline.shard import Shard
@@ -55,20 +56,35 @@ class Processed:
 
 def clean(delivery: Delivery, rules: Rules) -> Cleaned:
     """Decode, validate, sanitize. Needs no state."""
-    decoded = decode(delivery, rules.parsing)
-    batch, rejects = decoded.batch, decoded.rejects
-    received = (0 if batch is None else len(batch)) + len(rejects) + decoded.filtered
-    if batch is not None:
-        batch, invalid = validate(batch, rules.validation)
-        rejects = [*rejects, *invalid]
+    plain, others = plain_events(delivery, rules.parsing)
+    decoded = decode(delivery, rules.parsing, others)
+    batches = [batch for batch in (plain, decoded.batch) if batch is not None]
+    rejects = list(decoded.rejects)
+    received = sum(map(len, batches)) + len(rejects) + decoded.filtered
+    clean_batches = []
+    for batch in batches:
+        valid, invalid = validate(batch, rules.validation)
+        rejects += invalid
+        if valid is not None:
+            clean_batches.append(rules.sanitizer.batch(valid))
+    together = CleanBatch.merged(clean_batches) if clean_batches else CleanBatch.empty(delivery.source, delivery.received_ns)
+    rejects.sort(key=lambda reject: (reject.index, reject.sub))
     dead_letters = [rules.sanitizer.reject(delivery.source, delivery.received_ns, reject) for reject in rejects]
-    empty = CleanBatch.empty(delivery.source, delivery.received_ns)
-    return Cleaned(received, empty if batch is None else rules.sanitizer.batch(batch), dead_letters, decoded.filtered)
+    return Cleaned(received, together, dead_letters, decoded.filtered)
 
 
-def score(cleaned: Cleaned, shard: Shard, limits: Validation) -> Processed:
-    """Leave out repeats, judge every event against its baseline just before it, learn it."""
+def score(cleaned: Cleaned, shard: Shard, limits: Validation, unseen: Bool | None = None) -> Processed:
+    """Leave out repeats, judge every event against its baseline just before it, learn it.
+
+    Args:
+        cleaned: the delivery.
+        shard: of its partition.
+        limits: plausible values.
+        unseen: bool[n], false for events that others have stored; None when nobody was asked.
+    """
     fresh = shard.recent.unseen(cleaned.batch.event_ids)
+    if unseen is not None:
+        fresh &= unseen
     batch = cleaned.batch if fresh.all() else cleaned.batch.take(fresh)
     fired = shard.baselines.score_and_update(batch.names, batch.series, learnable(batch.metrics, batch.flags))
     anomalies = judge(fired, batch, limits, shard.rules.baseline.window_size)

@@ -19,7 +19,7 @@ class Progress:
         self._held: dict[str, str] = {}
 
     def started(self) -> None:
-        """A delivery was processed and waits for its sinks."""
+        """A delivery was read and is on its way."""
         if not self._in_hand:
             self._moved_at = self._clock.monotonic()
         self._in_hand += 1

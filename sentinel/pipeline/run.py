@@ -1,62 +1,51 @@
 """The loop: read, process on the worker thread, write dead letters and rows, ack. One reader a source, one deliverer for all."""
 
 import asyncio
+import math
 from collections import Counter
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from functools import partial
+from concurrent.futures import Executor
 from typing import Final
 
+from sentinel.alerting.sightings import alert_worthy
 from sentinel.config.schema import Config
-from sentinel.core.anomaly import DETECTORS, SEVERITIES
-from sentinel.core.batch import DeadLetter, Delivery, PartitionId
+from sentinel.core.anomaly import DETECTORS, SEVERITIES, Anomaly
+from sentinel.core.batch import Bool, Delivery, PartitionId
 from sentinel.core.errors import DrainError, PermanentError
-from sentinel.core.ports import Clock, Outcome, Sink, Source, Store, StoreWrite
+from sentinel.core.ports import Clock, Outcome, Source
 from sentinel.observability.logs import frames, get
 from sentinel.observability.metrics import Metrics
+from sentinel.pipeline.deliver import GroupWriter, Work
 from sentinel.pipeline.ledger import Ledger
-from sentinel.pipeline.process import Processed, Rules, process
+from sentinel.pipeline.process import Cleaned, Processed, Rules, clean, process, score
 from sentinel.pipeline.progress import Progress
+from sentinel.pipeline.reconfigure import adopt
 from sentinel.pipeline.restore import Checkpoints
-from sentinel.pipeline.retry import until_written
 from sentinel.pipeline.shard import Shard
+from sentinel.pipeline.sinks import Sinks
 
 GROUP_EVENTS: Final = 20_000
 """Most events in one transaction of the store."""
 
-GROUP_LETTERS: Final = 1_000
-"""Most dead letters of one write: it is repeated as a whole when one is not confirmed."""
-
 log = get(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Work:
-    """A processed delivery on its way to the sinks; `checkpoint` is the state just after it, when it is time to save."""
-
-    origin: Source
-    delivery: Delivery
-    shard: Shard
-    processed: Processed
-    checkpoint: bytes | None
 
 
 class Pipeline:
     """Moves deliveries from sources to sinks. It is the `PartitionOwner` its sources report to.
 
-    A constructor starts nothing; `run` returns when every source has ended or `stop` was called, after draining.
+    The worker is one thread: what is given to it runs in order. A constructor starts nothing; `run` returns when every source has ended
+    or `stop` was called, after draining.
     """
 
     def __init__(
         self,
         config: Config,
         rules: Rules,
-        store: Store,
-        dead_letters: Sink[DeadLetter],
+        sinks: Sinks,
         checkpoints: Checkpoints,
         metrics: Metrics,
         clock: Clock,
+        worker: Executor,
     ) -> None:
         self.shards: dict[PartitionId, Shard] = {}
         self.ledger = Ledger()
@@ -64,12 +53,15 @@ class Pipeline:
         self.in_flight_bytes = 0
         self._config = config
         self._rules = rules
-        self._store = store
-        self._dead_letters = dead_letters
+        self._store = sinks.store
+        self._alerts = sinks.alerts
+        self._shared_ids = sinks.shared_ids
         self._checkpoints = checkpoints
         self._metrics = metrics
         self._clock = clock
-        self._worker = ThreadPoolExecutor(1, "sentinel-worker")
+        self._writer = GroupWriter(sinks, self.progress, metrics, clock)
+        self._worker = worker
+        self._ended = False
         self._queue: asyncio.Queue[Work] = asyncio.Queue()
         self._stopping = asyncio.Event()
         self._in_worker: set[PartitionId] = set()
@@ -82,7 +74,12 @@ class Pipeline:
     async def assigned(self, source: PartitionId, committed: int | None, epoch: int) -> int | None:
         """Restore the partition's state and say where to start: behind what is stored here and what the group has committed."""
         position = await self._store.position(source)
-        self.shards[source] = await self._checkpoints.restore(source, epoch, self._store, position)
+        if position is None and self._alerts is not None:
+            await self._alerts.forget(source)
+        shard = await self._checkpoints.restore(source, epoch, self._store, position)
+        if shard.rules != self._config.detection:  # they have changed meanwhile
+            adopt([shard], self._config.detection)
+        self.shards[source] = shard
         self._saved_at[source] = self._clock.monotonic()
         known = [offset for offset in (position, committed) if offset is not None]
         return max(known) if known else None
@@ -121,11 +118,27 @@ class Pipeline:
             for task in (reading, deliverer):
                 task.cancel()
             await asyncio.gather(reading, deliverer, return_exceptions=True)
-            self._worker.shutdown()
+            self._ended = True
 
     def stop(self) -> None:
         """Read nothing more; `run` drains and returns. Twice is harmless."""
         self._stopping.set()
+
+    async def reconfigure(self, config: Config, rules: Rules, checkpoints: Checkpoints) -> None:
+        """Go by a new configuration from the next delivery on, in all partitions at once. Baselines and what is under way are kept.
+
+        Deliveries that the worker has already are finished by the old one. The state is saved with the next delivery of each partition,
+        so that a restart learns what follows by the rules it was judged by.
+
+        Raises ValueError, and changes no shard, when the windows cannot be carried over.
+        """
+        shards = list(self.shards.values())
+        self._config, self._rules, self._checkpoints = config, rules, checkpoints
+        self._saved_at = dict.fromkeys(self._saved_at, -math.inf)
+        if self._ended:
+            adopt(shards, config.detection)
+        else:  # in line behind the deliveries it was given before
+            await asyncio.get_running_loop().run_in_executor(self._worker, adopt, shards, config.detection)
 
     async def _drain(self, reading: "asyncio.Task[None]", deliverer: "asyncio.Task[None]") -> None:
         """Finish what was read and save the state. Inputs that ended by themselves have all the time they need; a stop has its limit."""
@@ -201,10 +214,10 @@ class Pipeline:
         shard = self.shards[delivery.source]
         due = self._checkpoint_due(delivery.source)
         started = self._clock.monotonic()
-        call = asyncio.get_running_loop().run_in_executor(self._worker, _process, delivery, shard, self._rules, due)
+        self.progress.started()
         self._in_worker.add(delivery.source)  # and stays there when this does not end well: its state is not to be trusted
         try:
-            processed, checkpoint = await call
+            processed, checkpoint = await self._on_worker(delivery, shard, checkpoint=due)
         except Exception as error:  # noqa: BLE001  its text may quote an event, so it goes no further
             self._metrics.detection_errors.inc()
             where, kind = f"{delivery.source} from offset {delivery.offsets[0]} on", type(error).__name__
@@ -216,8 +229,19 @@ class Pipeline:
         self._metrics.pipeline_stage_seconds.labels("process").observe(elapsed)
         self.ledger.received(delivery.source, processed.received)
         self._metrics.events_received.inc(processed.received)
-        self.progress.started()
-        return Work(source, delivery, shard, processed, checkpoint)
+        worthy: Sequence[Anomaly] = ()
+        if self._alerts is not None:
+            worthy = alert_worthy(processed.batch, processed.anomalies, self._alerts.min_severity)
+        return Work(source, delivery, shard, processed, worthy, checkpoint)
+
+    async def _on_worker(self, delivery: Delivery, shard: Shard, *, checkpoint: bool) -> tuple[Processed, bytes | None]:
+        """The pure middle; where ids are shared, the question who has stored them lies in between."""
+        run, rules = asyncio.get_running_loop().run_in_executor, self._rules
+        if self._shared_ids is None:
+            return await run(self._worker, _process, delivery, shard, rules, checkpoint)
+        cleaned = await run(self._worker, clean, delivery, rules)
+        unseen = await self._shared_ids.unseen(cleaned.batch)
+        return await run(self._worker, _score, delivery, shard, rules, cleaned, unseen, checkpoint)
 
     def _checkpoint_due(self, source: PartitionId) -> bool:
         if not self._config.detection.baseline.enable_persistence:
@@ -234,11 +258,10 @@ class Pipeline:
         """Make everything processed durable, in order, then ack."""
         while True:
             group = await self._next_group()
-            judged = [(work, not self.stale(work.delivery)) for work in group]
-            if any(live for _, live in judged):
-                await self._write([work for work, live in judged if live])
-            for work, live in judged:
-                await self._settle(work, live=live)
+            current = [work for work in group if not self.stale(work.delivery)]
+            written = dict(zip(map(id, current), await self._writer.write(current) if current else (), strict=True))
+            for work in group:
+                await self._settle(written.get(id(work), work), live=id(work) in written)
                 self._queue.task_done()
 
     async def _next_group(self) -> list[Work]:
@@ -248,25 +271,6 @@ class Pipeline:
             group.append(self._queue.get_nowait())
             events += group[-1].processed.received
         return group
-
-    async def _write(self, group: Sequence[Work]) -> None:
-        """Dead letters first: once the store's position has moved, these records are never read again."""
-        started = self._clock.monotonic()
-        letters = [letter for work in group for letter in work.processed.dead_letters]
-        for start in range(0, len(letters), GROUP_LETTERS):
-            part = letters[start : start + GROUP_LETTERS]
-            await until_written(partial(self._dead_letters.write, part), "dead letters", self._clock, self._failed("dead letters"))
-        writes = [
-            StoreWrite(work.processed.batch, work.processed.anomalies, work.delivery.source, work.delivery.next_offset) for work in group
-        ]
-        await until_written(lambda: self._store.write(writes), "store", self._clock, self._failed("store"))
-        elapsed = self._clock.monotonic() - started
-        self._metrics.storage_writes.inc()
-        self._metrics.storage_write_seconds.observe(elapsed)
-        self._metrics.pipeline_stage_seconds.labels("write").observe(elapsed)
-
-    def _failed(self, sink: str) -> "Failed":
-        return Failed(self.progress, self._metrics, sink)
 
     async def _settle(self, work: Work, *, live: bool) -> None:
         """The delivery's end: account for it, ack it, save the state that goes with it."""
@@ -304,25 +308,20 @@ class Pipeline:
             metrics.anomalies_detected.labels(SEVERITIES[severity], DETECTORS[detector]).inc(count)
 
 
-class Failed:
-    """Told by the retry loop how a sink is doing: counts failures and holds the reason for readiness."""
-
-    def __init__(self, progress: Progress, metrics: Metrics, sink: str) -> None:
-        self._progress = progress
-        self._metrics = metrics
-        self._sink = sink
-
-    def __call__(self, reason: str | None) -> None:
-        """Note a failure, or with None that it is over."""
-        self._progress.held(self._sink, reason)
-        if reason is not None:
-            self._metrics.storage_errors.labels(self._sink.replace(" ", "_")).inc()
-
-
 def _process(delivery: Delivery, shard: Shard, rules: Rules, checkpoint: bool) -> tuple[Processed, bytes | None]:
     """On the worker thread: the pure middle under the shard's lock."""
     with shard.lock:
         processed = process(delivery, shard, rules)
+        return processed, shard.encode() if checkpoint else None
+
+
+def _score(
+    delivery: Delivery, shard: Shard, rules: Rules, cleaned: Cleaned, unseen: Bool, checkpoint: bool
+) -> tuple[Processed, bytes | None]:
+    """On the worker thread: the second half of the middle."""
+    with shard.lock:
+        processed = score(cleaned, shard, rules.validation, unseen)
+        shard.next_offset = delivery.next_offset
         return processed, shard.encode() if checkpoint else None
 
 

@@ -37,6 +37,11 @@ class RecentIds:
         fresh = np.ones(len(ids), np.bool_)
         if not self._size:
             return fresh
+        present = list(filter(None, ids))
+        new = set(present)
+        if len(new) == len(present) and self._known.isdisjoint(new):
+            self._remember(present, new)
+            return fresh
         known, order, room = self._known, self._order, self._size - len(self._order)
         for i, event_id in enumerate(ids):
             if event_id is None:
@@ -51,6 +56,14 @@ class RecentIds:
                 known.discard(order.popleft())
                 room = 0
         return fresh
+
+    def _remember(self, ids: list[str], distinct: set[str]) -> None:
+        """Take ids that are all new, as almost always."""
+        self._known |= distinct
+        self._order.extend(ids)
+        surplus = len(self._order) - self._size
+        if surplus > 0:
+            self._known.difference_update([self._order.popleft() for _ in range(surplus)])
 
     def export(self) -> list[str]:
         """The remembered ids, oldest first."""

@@ -2,7 +2,7 @@
 
 import re
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 import yaml
@@ -13,14 +13,14 @@ from sentinel.config.document import render
 from sentinel.config.loader import load
 from sentinel.config.problems import KeyPath, dotted
 from sentinel.config.reading import known_keys
-from sentinel.config.schema import Config, Kafka, MetricName, json_schema
+from sentinel.config.schema import Cache, Config, Deduplication, InfluxDB, Kafka, MetricName, RabbitMQ, Redis, Webhook, json_schema
 from sentinel.config.section import Section
-from sentinel.config.shape import expected, shapes_of
+from sentinel.config.shape import Shape, expected, shapes_of
 from sentinel.core.metrics import METRIC_NAMES
 
 ROOT = Path(__file__).parents[2]
 ANNOTATED = ROOT / "config" / "sentinel.yaml"
-SECRETS_BY_FILE = {("privacy", "pseudonym_key"), ("ingestion", "kafka", "security", "password")}
+SECRETS_BY_FILE = {path for path in known_keys(Config) if (*path[:-1], f"{path[-1]}_file") in known_keys(Config)}
 """Keys the annotated file names in prose: it sets their `*_file` sisters instead."""
 
 
@@ -29,14 +29,19 @@ def switched_on(text: str) -> str:
     return re.sub(r"^( *)#(?=[^ \n])", r"\1", text, flags=re.MULTILINE)
 
 
-def built(section: type[Section], path: KeyPath = ()) -> set[KeyPath]:
-    """Paths of all keys that are built."""
-    keys: set[KeyPath] = set()
-    for name, shape in shapes_of(section).items():
-        if not shape.not_built:
-            keys.add((*path, name))
-            keys |= built(shape.section, (*path, name)) if shape.section else set()
-    return keys
+def section_with(path: KeyPath) -> type[Section]:
+    """The section that a key stands in."""
+    section: type[Section] = Config
+    for part in path[:-1]:
+        inner = shapes_of(section)[str(part)].section
+        assert inner is not None
+        section = inner
+    return section
+
+
+def shape_at(path: KeyPath) -> Shape:
+    """What a key accepts."""
+    return shapes_of(section_with(path))[str(path[-1])]
 
 
 def test_the_annotated_file_is_the_defaults() -> None:
@@ -46,23 +51,43 @@ def test_the_annotated_file_is_the_defaults() -> None:
     assert loaded.config == Config()
 
 
-def test_the_annotated_file_names_every_built_key(tmp_path: Path) -> None:
+def test_the_annotated_file_names_every_key(tmp_path: Path) -> None:
     """Switched on, its commented keys are known, valid and complete; only the files they name are missing."""
     path = tmp_path / "sentinel.yaml"
     path.write_text(switched_on(ANNOTATED.read_text(encoding="utf-8")), encoding="utf-8")
     loaded = load(path, {}, read_secrets=False)
-    assert {problem.code for problem in check_run(loaded)} == {"no_file"}
-    assert built(Config) - set(loaded.positions) - {("alerting",)} == SECRETS_BY_FILE
+    assert {problem.code for problem in check_run(loaded)} == {"no_file", "unused_store"}
+    assert set(known_keys(Config)) - set(loaded.positions) == SECRETS_BY_FILE
 
 
-def test_commented_defaults_are_the_defaults(tmp_path: Path) -> None:
+OPTIONAL: dict[KeyPath, Section] = {
+    ("ingestion", "kafka"): Kafka(brokers=["a:1"]),
+    ("storage", "influxdb"): InfluxDB(),
+    ("storage", "cache"): Cache(),
+    ("storage", "redis"): Redis(),
+    ("alerting", "rabbitmq"): RabbitMQ(),
+    ("alerting", "webhook"): Webhook(),
+    ("alerting", "deduplication"): Deduplication(),
+}
+"""The sections that are absent by default, as they are without a key more than they need."""
+
+
+@pytest.mark.parametrize("path", OPTIONAL, ids=dotted)
+def test_commented_defaults_are_the_defaults(tmp_path: Path, path: KeyPath) -> None:
     """Where a switched-off line gives a value that has a default, it is the default, but for what must be chosen by the user."""
-    path = tmp_path / "sentinel.yaml"
-    path.write_text(switched_on(ANNOTATED.read_text(encoding="utf-8")), encoding="utf-8")
-    kafka = load(path, {}, read_secrets=False).config.ingestion.kafka
-    assert kafka is not None
-    chosen = {"brokers", "group_instance_id", "security"}
-    assert kafka.model_dump(exclude=chosen) == Kafka(brokers=["a:1"]).model_dump(exclude=chosen)
+    file = tmp_path / "sentinel.yaml"
+    file.write_text(switched_on(ANNOTATED.read_text(encoding="utf-8")), encoding="utf-8")
+    section: Any = load(file, {}, read_secrets=False).config
+    for part in path:
+        section = getattr(section, str(part))
+    defaults = OPTIONAL[path].model_dump()
+    chosen = {"brokers", "security"} | {name for name, value in defaults.items() if value is None}
+    assert section.model_dump(exclude=chosen) == {name: value for name, value in defaults.items() if name not in chosen}
+
+
+def test_the_list_of_optional_sections_is_complete() -> None:
+    """The test above compares every section that may be absent."""
+    assert set(OPTIONAL) == {path for path in known_keys(Config) if shape_at(path).section is not None and shape_at(path).nullable}
 
 
 def test_the_document_is_up_to_date() -> None:
@@ -73,15 +98,10 @@ def test_the_document_is_up_to_date() -> None:
 @pytest.mark.parametrize("path", known_keys(Config), ids=dotted)
 def test_every_key_has_a_sentence(path: KeyPath) -> None:
     """Each key says what it means in a sentence, and has a default or is required."""
-    section: type[Section] = Config
-    for part in path[:-1]:
-        inner = shapes_of(section)[str(part)].section
-        assert inner is not None
-        section = inner
-    field = section.model_fields[str(path[-1])]
+    field = section_with(path).model_fields[str(path[-1])]
     assert field.description is not None
     assert field.description.endswith(".")
-    assert expected(shapes_of(section)[str(path[-1])])
+    assert expected(shape_at(path))
 
 
 def test_links_of_the_document_lead_somewhere() -> None:

@@ -124,6 +124,18 @@ api: {enable_cors: yes}
         ("storage:\n  influxdb:\n", 2, "storage.influxdb", "empty_section", "is empty"),
         ("storage:\n  redis: {url: 'redis://u:p@h'}\n", 2, "storage.redis.url", "url_credentials", "holds credentials"),
         ("storage:\n  redis: {url: 'h:1'}\n", 2, "storage.redis.url", "bad_url", "not a URL"),
+        ("storage:\n  redis: {url: 'http://h:1'}\n", 2, "storage.redis.url", "bad_url", "does not begin with redis://"),
+        ("state: {url: 'postgresql://h:5432'}\n", 1, "state.url", "bad_url", "postgresql://HOST:PORT/DATABASE"),
+        (
+            "alerting:\n  webhook:\n    allowed_networks: [10.0.0.0/8, 10.0.0.1/8]\n",
+            3,
+            "alerting.webhook.allowed_networks[1]",
+            "bad_network",
+            "no bits set behind its prefix. Write it like 10.1.2.0/24 or ::1/128.",
+        ),
+        ("alerting:\n  rabbitmq: {queue: ''}\n", 2, "alerting.rabbitmq.queue", "out_of_range", "text that is not empty"),
+        ("alerting:\n  rabbitmq: {queue_max_length: 0}\n", 2, "alerting.rabbitmq.queue_max_length", "out_of_range", "of at least 1"),
+        ("storage:\n  redis: {timeout_secs: 11}\n", 2, "storage.redis.timeout_secs", "out_of_range", "greater than 0 and at most 10"),
         ("storage:\n  redis: {url: 'redis://h:port'}\n", 2, "storage.redis.url", "bad_url", "not a URL"),
     ],
 )

@@ -27,10 +27,12 @@ CORE = "c4n4ry"
 SECRET_KEYS: tuple[KeyPath, ...] = (
     ("ingestion", "kafka", "security", "password"),
     ("privacy", "pseudonym_key"),
+    ("state", "password"),
     ("storage", "influxdb", "token"),
     ("storage", "redis", "password"),
     ("alerting", "rabbitmq", "password"),
     ("alerting", "webhook", "secret"),
+    ("alerting", "webhook", "secret_next"),
 )
 
 

@@ -5,7 +5,7 @@ import pytest
 
 from sentinel.config.schema import Detection, Validation
 from sentinel.core.anomaly import DETECTORS, SEVERITIES
-from sentinel.core.batch import CleanBatch, PartitionId, SeriesKey, implausible_flag
+from sentinel.core.batch import CleanBatch, Dimensions, PartitionId, SeriesKey, implausible_flag
 from sentinel.core.metrics import COST, LATENCY, METRIC_NAMES, METRICS
 from sentinel.detection.baselines import Baselines
 from sentinel.detection.judge import judge
@@ -33,6 +33,8 @@ def batch(latency: list[float], flags: list[int] | None = None, first_offset: in
         flags=np.array(flags or [0] * n, np.int32),
         dialects=np.zeros(n, np.int8),
         event_ids=[None] * n,
+        dimension_sets=(Dimensions(),),
+        dimensions=np.zeros(n, np.int32),
         trace_ids=[None] * n,
         extra=[None] * n,
         findings=empty.findings,

@@ -83,6 +83,7 @@ def assert_same(one: CleanBatch, two: CleanBatch) -> None:
     assert [one.names[code] for code in one.series] == [two.names[code] for code in two.series]
     np.testing.assert_array_equal(one.metrics, two.metrics)
     assert one.ts_ns.tolist() == two.ts_ns.tolist()
+    assert [one.dimension_sets[code] for code in one.dimensions] == [two.dimension_sets[code] for code in two.dimensions]
     assert list(one.event_ids) == list(two.event_ids)
     assert list(one.trace_ids) == list(two.trace_ids)
     assert [json.loads(extra or b"{}") for extra in one.extra] == [json.loads(extra or b"{}") for extra in two.extra]

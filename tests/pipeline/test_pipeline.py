@@ -2,7 +2,8 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,13 @@ from sentinel.core.batch import DeadLetter, PartitionId
 from sentinel.core.errors import DrainError, PermanentError, RetryableError, SentinelError
 from sentinel.core.ports import Store, StoreWrite
 from sentinel.core.query import AnomalyQuery, TelemetryQuery, TimeRange
+from sentinel.core.refusal import Refusal, RefusedError
 from sentinel.ingestion.sanitize import Sanitizer
 from sentinel.observability.metrics import Metrics
 from sentinel.pipeline.process import Rules
 from sentinel.pipeline.restore import Checkpoints
 from sentinel.pipeline.run import Pipeline
+from sentinel.pipeline.sinks import Sinks
 from sentinel.storage.checkpoints import DirectoryCheckpoints
 from sentinel.storage.embedded import EmbeddedStore
 from sentinel.testing.fakes import START_NS, FailingStore, ListSink, ManualClock, ScriptedSource, Step
@@ -36,20 +39,26 @@ def event(i: int, **more: object) -> bytes:
 class Bench:
     """A pipeline with everything real but source, dead letters and clock."""
 
-    def __init__(self, path: Path, config: Config, failures: list[SentinelError] | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        config: Config,
+        failures: list[SentinelError] | None = None,
+        wrap: Callable[[EmbeddedStore], Store] = lambda store: store,
+    ) -> None:
         self.config = config
         self.clock = ManualClock()
         self.metrics = Metrics()
         self.store = EmbeddedStore(Embedded(), path / "sentinel.db")
         self.letters: ListSink[DeadLetter] = ListSink()
         self.checkpoints = DirectoryCheckpoints(path / "checkpoints")
-        store: Store = FailingStore(self.store, failures) if failures else self.store
+        store: Store = FailingStore(self.store, failures) if failures else wrap(self.store)
         ingestion = config.ingestion
         sanitizer = Sanitizer(ingestion.parsing, ingestion.validation, config.privacy, ingestion.dead_letters, b"k" * 32)
         rules = Rules(ingestion.parsing, ingestion.validation, sanitizer)
         saved = self.checkpoints if config.detection.baseline.enable_persistence else None
         keeper = Checkpoints(saved, config.detection, ingestion.dedupe.window_events, self.metrics)
-        self.pipeline = Pipeline(config, rules, store, self.letters, keeper, self.metrics, self.clock)
+        self.pipeline = Pipeline(config, rules, Sinks(store, self.letters), keeper, self.metrics, self.clock, ThreadPoolExecutor(1))
 
     async def source(self, script: list[Any]) -> ScriptedSource:
         """A source with this script, opened."""
@@ -349,3 +358,42 @@ async def test_a_stall_is_told(bench: Bench) -> None:
     bench.pipeline.progress.held("store", "down")
     assert bench.pipeline.progress.stalled() == []
     assert bench.pipeline.progress.reasons() == ["store: down"]
+
+
+class RefusingStore:
+    """A store that never takes the events at some offsets, as InfluxDB does; the rest of a write is stored by the real one."""
+
+    def __init__(self, store: EmbeddedStore, offsets: set[int]) -> None:
+        self.store = store
+        self.offsets = offsets
+        self.position = store.position
+        self.replay = store.replay
+        self.open = store.open
+        self.close = store.close
+
+    async def write(self, items: Sequence[StoreWrite]) -> None:
+        """Refuse, as long as a refused event is among the rows."""
+        refusals = [
+            Refusal(item.source, offset, 0, "a field has another type", "point", 5)
+            for item in items
+            for offset in item.batch.offsets.tolist()
+            if offset in self.offsets
+        ]
+        if refusals:
+            raise RefusedError(refusals)
+        await self.store.write(items)
+
+
+async def test_an_event_the_store_refuses_is_a_dead_letter_and_nothing_else_is(tmp_path: Path) -> None:
+    """The refused event costs itself alone: the rest is stored, the position moves, and the accounts balance."""
+    bench = Bench(tmp_path, Config(), wrap=lambda store: RefusingStore(store, {3, 7}))
+    await bench.store.open()
+    source = await bench.run([[event(i) for i in range(6)], [event(i) for i in range(6, 10)]])
+    assert [row["offset"] for row in await bench.rows()] == [0, 1, 2, 4, 5, 6, 8, 9]
+    letters = [(letter.offset, letter.code.value, letter.record) for letter in bench.letters.written]
+    assert sorted(letters) == [(3, "refused_by_store", "point"), (7, "refused_by_store", "point")]
+    account = bench.pipeline.ledger.accounts[LOG]
+    assert (account.stored, account.dead_lettered, account.imbalance) == (8, 2, 0)
+    assert source.positions == [6, 10]
+    assert await bench.store.position(LOG) == 10
+    await bench.store.close()
