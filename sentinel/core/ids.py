@@ -1,15 +1,16 @@
 """Deterministic ids: the same effect has the same id on every replay, so a repeat is harmless."""
 
 import hashlib
+from collections.abc import Iterable, Sequence
+
+import numpy as np
 
 from sentinel.core.batch import PartitionId, SeriesKey
 
 ANOMALY_ID_VERSION = "1"
 
 
-_ALPHABET = "abcdefghijklmnopqrstuvwxyz234567"
-_PAIRS = [first + second for first in _ALPHABET for second in _ALPHABET]
-_SHIFTS = range(120, -1, -10)
+_ALPHABET = np.frombuffer(b"abcdefghijklmnopqrstuvwxyz234567", np.uint8)
 
 
 def anomaly_id(source: PartitionId, offset: int, sub: int, series: SeriesKey, metric: str, detector: str) -> str:
@@ -18,10 +19,23 @@ def anomaly_id(source: PartitionId, offset: int, sub: int, series: SeriesKey, me
     >>> anomaly_id(PartitionId("c", "t", 0), 7, 0, SeriesKey("default", "chat", "m"), "latency_ms", "zscore")
     '2a5uw23u5qorzhf6jclozgxaex'
     """
+    return anomaly_ids(source, [(offset, sub, series, metric, detector)])[0]
+
+
+def anomaly_ids(source: PartitionId, found: Iterable[tuple[int, int, SeriesKey, str, str]]) -> list[str]:
+    """The ids of many anomalies of one log, each as of `anomaly_id`, at half the cost.
+
+    Args:
+        source: the log.
+        found: offset and sub of the event, its series, metric and detector, of each anomaly.
+    """
     # Names hold no control characters, so the separator cannot be forged.
-    text = f"{ANOMALY_ID_VERSION}\x1f{source.cluster}\x1f{source.topic}\x1f{source.partition}\x1f{offset}.{sub}\x1f"
-    digest = hashlib.sha256(f"{text}{series.tenant}\x1f{series.service}\x1f{series.model}\x1f{metric}\x1f{detector}".encode()).digest()
-    return _base32(digest)
+    head = f"{ANOMALY_ID_VERSION}\x1f{source.cluster}\x1f{source.topic}\x1f{source.partition}\x1f"
+    digests = [
+        hashlib.sha256(f"{head}{offset}.{sub}\x1f{tenant}\x1f{service}\x1f{model}\x1f{metric}\x1f{detector}".encode()).digest()
+        for offset, sub, (tenant, service, model), metric, detector in found
+    ]
+    return _base32_of(digests)
 
 
 def fingerprint(series: SeriesKey, alert_type: str) -> str:
@@ -52,10 +66,11 @@ def notification_id(of: str, transition: str, repeat: int, receiver: str) -> str
 
 
 def _hash(*parts: str) -> str:
-    return _base32(hashlib.sha256("\x1f".join(parts).encode()).digest())
+    return _base32_of([hashlib.sha256("\x1f".join(parts).encode()).digest()])[0]
 
 
-def _base32(digest: bytes) -> str:
-    # 130 bits, ten at a time: several times faster than the standard library's base32, which works in Python too.
-    bits = int.from_bytes(digest[:17]) >> 6
-    return "".join([_PAIRS[bits >> shift & 1023] for shift in _SHIFTS])
+def _base32_of(digests: Sequence[bytes]) -> list[str]:
+    """The first 26 characters of base32, in lower case, of each of some sha256 digests."""
+    bits = np.unpackbits(np.frombuffer(b"".join(digests), np.uint8).reshape(-1, 32)[:, :17], axis=1)[:, :130]
+    letters = _ALPHABET[np.packbits(bits.reshape(-1, 5), axis=1).ravel() >> 3].tobytes().decode()
+    return [letters[at : at + 26] for at in range(0, len(letters), 26)]

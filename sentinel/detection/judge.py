@@ -7,7 +7,7 @@ import numpy as np
 from sentinel.config.schema import Validation
 from sentinel.core.anomaly import DETECTORS, SEVERITIES, AnomalyBatch, DetectorName, Severity
 from sentinel.core.batch import IMPLAUSIBLE_SHIFT, CleanBatch, Float64, Int8, Int32, implausible_flag
-from sentinel.core.ids import anomaly_id
+from sentinel.core.ids import anomaly_ids
 from sentinel.core.metrics import COST, LATENCY, METRIC_NAMES, METRICS, TIME_PER_OUTPUT_TOKEN, TTFT
 from sentinel.detection.baselines import Fired
 from sentinel.detection.windows import Stats
@@ -39,12 +39,10 @@ def judge(fired: Sequence[Fired], batch: CleanBatch, limits: Validation, window:
     order = np.lexsort((detector, metric, event))
     score = np.concatenate([f.score for f in found])[order]
     event, metric, detector = event[order], metric[order], detector[order]
-    names, where = batch.names, zip(event.tolist(), batch.offsets[event].tolist(), batch.subs[event].tolist(), strict=True)
-    series = batch.series.tolist()
-    ids = [
-        anomaly_id(batch.source, offset, sub, names[series[index]], METRIC_NAMES[m], DETECTORS[d])
-        for (index, offset, sub), m, d in zip(where, metric.tolist(), detector.tolist(), strict=True)
-    ]
+    names = [batch.names[code] for code in batch.series[event].tolist()]
+    where = batch.offsets[event].tolist(), batch.subs[event].tolist()
+    what = [METRIC_NAMES[m] for m in metric.tolist()], [DETECTORS[d] for d in detector.tolist()]
+    ids = anomaly_ids(batch.source, zip(*where, names, *what, strict=True))
     return AnomalyBatch(
         ids=ids,
         event=event,

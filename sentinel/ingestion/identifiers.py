@@ -54,7 +54,7 @@ class Identifiers:
         self.redactor = redactor
         self.pseudonyms: dict[str | int, str] = {}
         self._key = key
-        self._hash_key = hmac.digest(key, b"text hash", "sha256")
+        self._hash = hashlib.blake2b(digest_size=16, key=hmac.digest(key, b"text hash", "sha256"))
         self._sets: dict[tuple[Any, ...], tuple[Dimensions, Counts, bool]] = {}
         self._names: dict[SeriesKey, tuple[SeriesKey, Counts]] = {}
 
@@ -149,7 +149,9 @@ class Identifiers:
 
     def hash(self, text: str) -> str:
         """The keyed hash of a text: 32 hexadecimal digits."""
-        return hashlib.blake2b(encoded(text), digest_size=16, key=self._hash_key).hexdigest()
+        hashed = self._hash.copy()
+        hashed.update(encoded(text))
+        return hashed.hexdigest()
 
     def _short(self, value: str, counts: Counts) -> str:
         """A clean identifier of at most MAX_IDENTIFIER_CHARS characters."""

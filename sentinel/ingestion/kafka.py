@@ -20,6 +20,8 @@ from sentinel.observability.logs import get
 from sentinel.observability.metrics import Metrics
 
 POLL_MS: Final = 500
+ROUND_DELIVERIES: Final = 4
+"""Full deliveries that one round may bring, all partitions together."""
 """How long one poll waits for records; also how soon a stop is noticed."""
 
 RETRY_AFTER_S: Final = 1.0
@@ -50,6 +52,8 @@ class KafkaSource:
         self._group = Group(config, owner, clock, metrics, self._gate)
         self._held: dict[int, tuple[Assignment, list[ConsumerRecord]]] = {}
         """Records taken from the client and not yet in a delivery, by epoch: a cancelled `read` loses none."""
+        self._waiting: set[int] = set()
+        """Epochs whose held records have waited for more once."""
         self._ready: deque[Delivery] = deque()
         self._rejoined_at: float | None = None
 
@@ -109,18 +113,19 @@ class KafkaSource:
             with suppress(TimeoutError):
                 async with asyncio.timeout(POLL_MS / 1e3):
                     await self._gate.passage()
-        await self._take(consumer, POLL_MS if self._gate.is_open else 0)
-        if self._config.linger_ms > 0 and 0 < self._held_records() < self._config.max_poll_records:
+        await self._take(consumer, POLL_MS if self._gate.is_open and not self._held else 0)
+        fullest = max((len(records) for _, records in self._held.values()), default=0)
+        if self._config.linger_ms > 0 and 0 < fullest < self._config.max_poll_records:
             await self._clock.sleep(self._config.linger_ms / 1e3)
             await self._take(consumer, 0)
         if self._held:
-            self._release()
+            self._release(everything=fullest < self._config.max_poll_records)
         elif self._group.is_stalled and not self._rejoined_lately():
             log.error("the Kafka client does not move although there are records, will join anew")
             await self._rejoin()
 
     async def _take(self, consumer: AIOKafkaConsumer, timeout_ms: int) -> None:
-        room = self._config.max_poll_records - self._held_records()
+        room = ROUND_DELIVERIES * self._config.max_poll_records - sum(len(records) for _, records in self._held.values())
         if room <= 0:
             return
         try:
@@ -142,18 +147,29 @@ class KafkaSource:
                 assignment.position = records[-1].offset + 1
                 self._held.setdefault(assignment.epoch, (assignment, []))[1].extend(records)
 
-    def _held_records(self) -> int:
-        return sum(len(records) for _, records in self._held.values())
+    def _release(self, *, everything: bool) -> None:
+        """Make deliveries of what is held; what is of an old epoch is dropped, its partition's next owner reads it.
 
-    def _release(self) -> None:
-        """Make deliveries of what is held; what is of an old epoch is dropped, its partition's next owner reads it."""
-        received_ns = self._clock.now_ns()
-        for assignment, records in self._held.values():
-            if self._group.assignments.get(assignment.tp) is assignment:
-                delivery = self._delivery(assignment, records, received_ns)
+        Behind full deliveries, what does not fill one waits for more, but not a second time: small deliveries cost more a record.
+        """
+        received_ns, most = self._clock.now_ns(), self._config.max_poll_records
+        for epoch, (assignment, records) in list(self._held.items()):
+            if self._group.assignments.get(assignment.tp) is not assignment:
+                del self._held[epoch]
+                self._waiting.discard(epoch)
+                continue
+            whole = everything or epoch in self._waiting
+            end = len(records) if whole else len(records) - len(records) % most
+            for start in range(0, end, most):
+                delivery = self._delivery(assignment, records[start : min(start + most, end)], received_ns)
                 assignment.watermark.opened(int(delivery.offsets[0]), delivery.next_offset)
                 self._ready.append(delivery)
-        self._held.clear()
+            if end == len(records):
+                del self._held[epoch]
+                self._waiting.discard(epoch)
+            else:
+                self._held[epoch] = (assignment, records[end:])
+                self._waiting.add(epoch)
 
     def _delivery(self, assignment: Assignment, records: Sequence[ConsumerRecord], received_ns: int) -> Delivery:
         n = len(records)
@@ -177,7 +193,7 @@ class KafkaSource:
 
     async def _out_of_range(self, consumer: AIOKafkaConsumer, error: OffsetOutOfRangeError) -> None:
         """Our position is not in the log: records were deleted before they could be read, or the log is another one."""
-        self._release()  # what was taken before lies before the gap
+        self._release(everything=True)  # what was taken before lies before the gap
         for tp, offset in error.args[0].items():
             assignment = self._group.assignments.get(tp)
             try:
@@ -252,4 +268,5 @@ class KafkaSource:
     async def _rejoin(self) -> None:
         self._rejoined_at = self._clock.monotonic()
         self._held.clear()
+        self._waiting.clear()
         await self._group.rejoin()
