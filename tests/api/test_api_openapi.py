@@ -4,10 +4,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from api_client import Answer, Client, event
+from api_client import Answer, Client, Started, event
 from jsonschema import Draft202012Validator
 from referencing import Registry, Resource
 from referencing.jsonschema import DRAFT202012
+
+from sentinel.config.schema import Alerting
 
 PAGES = {"/", "/docs", "/static/{name}"}
 STRUCTURE = {
@@ -120,23 +122,28 @@ async def test_the_document_and_the_routes_are_the_same(client: Client, document
     assert routes == {(path, method) for path, method, _ in operations(document)}
 
 
-async def ask(client: Client, path: str, method: str, anomaly_id: str) -> Answer:
-    """A request that should succeed."""
+async def ask(client: Client, path: str, method: str, ids: dict[str, str]) -> Answer:
+    """A request that should succeed; `ids` are of something that is there, by the path of its list."""
     if path == "/api/v1/events":
         return await client.post(event(500))
     if method == "post":
         return await client.post({"by_series": True}, path)
-    return await client.get(path.replace("{id}", anomaly_id))
+    if method == "put":
+        return await client.call("PUT", path, json={"level": "info"})
+    return await client.get(path.replace("{id}", ids.get(path.removesuffix("/{id}"), "")))
 
 
-async def test_every_operation_answers_as_documented(client: Client, document: dict[str, Any]) -> None:
+async def test_every_operation_answers_as_documented(start: Started) -> None:
     """Each succeeds with a documented status, and its body is what its schema says."""
+    client = await start(alerting=Alerting(enabled=True))
+    document = (await client.get("/api/v1/openapi.json")).json
     await client.send([*(event(i) for i in range(60)), event(61, latency_ms=50_000)])
-    await client.daemon.store.fold()
     (found, *_) = (await client.get("/api/v1/anomalies/recent")).json["anomalies"]
+    (told, *_) = (await client.get("/api/v1/alerts")).json["alerts"]
+    ids = {"/api/v1/anomalies": found["id"], "/api/v1/alerts": told["alert_id"]}
     checked = 0
     for path, method, operation in operations(document):
-        answer = await ask(client, path, method, found["id"])
+        answer = await ask(client, path, method, ids)
         described = operation["responses"][str(answer.status)]
         assert answer.status < 300, (path, answer.body)
         for kind, content in described.get("content", {}).items():

@@ -111,9 +111,10 @@ async def test_a_signal_under_load_loses_nothing_that_was_acknowledged(tmp_path:
     assert set(acked) <= stored(tmp_path)
     entries = [json.loads(line) for line in daemon.lines if not line.startswith("sentinel: ")]
     assert all(isinstance(entry, dict) and {"event", "level", "timestamp", "logger"} <= set(entry) for entry in entries)
-    assert [entry["event"] for entry in entries] == ["ready", "stopping", "stopped"]
-    assert entries[1]["signal"] == number.name
-    assert entries[2]["in_flight"] == 0
+    assert "needs no key" in entries[0]["event"]
+    assert [entry["event"] for entry in entries[1:]] == ["ready", "stopping", "stopped"]
+    assert entries[2]["signal"] == number.name
+    assert entries[3]["in_flight"] == 0
 
 
 async def test_a_second_signal_ends_at_once(tmp_path: Path) -> None:

@@ -11,7 +11,10 @@ from sentinel.observability.metrics import Metrics
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "metrics.md"
 ROW = re.compile(r"^\| `(sentinel_\w+)` \| (\w+) \| ([^|]*) \| ([^|]+) \| ([^|]+) \|$", re.MULTILINE)
-LABELS = {"type", "code", "partition", "kind", "severity", "detector", "stage", "queue", "route", "status", "version", "level", "channel", "sink", "result"}
+LABELS = {
+    *("type", "code", "partition", "kind", "severity", "detector", "stage", "queue", "route", "status", "version"),
+    *("level", "channel", "sink", "result"),
+}
 
 
 def collectors(metrics: Metrics) -> dict[str, MetricWrapperBase]:

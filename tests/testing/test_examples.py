@@ -1,22 +1,15 @@
 """The shipped examples are what their README says: accepted by the daemon, but for the one bad record."""
 
-import asyncio
 import json
-import subprocess
-import sys
-import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import pytest
-from aiokafka import AIOKafkaConsumer
 
 from sentinel.config.schema import Parsing
-from sentinel.core.batch import Delivery, Dialect, PartitionId, SeriesKey
+from sentinel.core.batch import Delivery, Dialect, PartitionId
 from sentinel.core.errors import RejectCode
 from sentinel.ingestion.decode import decode
-from tools.servers.kafka import Broker
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 LOG_NS = 1_768_473_030_000_000_000
@@ -33,30 +26,6 @@ def test_nineteen_of_twenty_examples_are_events() -> None:
     assert not decoded.batch.flags.any()
     assert set(decoded.batch.dialects.tolist()) == {Dialect.FLAT, Dialect.NESTED, Dialect.OTLP_JSON}
     assert np.all(np.abs(decoded.batch.ts_ns - LOG_NS) < 60 * 10**9)
-
-
-@pytest.mark.kafka
-async def test_the_producer_sends_events_the_daemon_takes(kafka: Broker, topic: Callable[..., Awaitable[str]]) -> None:
-    """The example producer runs as its README says, and every record it sends is a flat event with nothing to remark on."""
-    name = await topic(2)
-    command = (sys.executable, EXAMPLES / "python" / "producer.py", "--brokers", kafka.bootstrap, "--topic", name, "--events", "60")
-    done = await asyncio.to_thread(subprocess.run, command, capture_output=True, check=True, timeout=60)
-    assert done.stdout == f"60 events sent to {name}\n".encode()
-    records: list[bytes | None] = []
-    consumer = AIOKafkaConsumer(name, bootstrap_servers=kafka.bootstrap, auto_offset_reset="earliest")
-    await consumer.start()
-    try:
-        while len(records) < 60:
-            for found in (await consumer.getmany(timeout_ms=1_000)).values():
-                records += [record.value for record in found]
-    finally:
-        await consumer.stop()
-    decoded = decode(delivery(records, time.time_ns()), Parsing())
-    assert not decoded.rejects
-    assert decoded.batch is not None
-    assert len(decoded.batch) == 60
-    assert not decoded.batch.flags.any()
-    assert set(decoded.batch.names) == {SeriesKey("default", "example-chat", "example-model")}
 
 
 def delivery(records: Sequence[bytes | None], log_ns: int) -> Delivery:
