@@ -94,12 +94,12 @@ class AlertIntake:
         )
         self._count(applied)
 
-    async def forget(self, source: PartitionId) -> None:
-        """Begin a log anew: its offsets start again, because it was made again or its store was. Raises RetryableError.
+    async def rewind(self, source: PartitionId, offset: int) -> None:
+        """From this offset on a log holds other records than before. Raises RetryableError.
 
-        Anomalies that were told are told with the same ids.
+        Anomalies that were told and come again are told with the same ids.
         """
-        await self._database.run(lambda connection: progress.forget(connection, source))
+        await self._database.run(lambda connection: progress.rewind(connection, source, offset))
 
     async def tidy(self) -> None:
         """Close what was quiet, drop what is too old to be delivered, delete old history. Raises RetryableError."""

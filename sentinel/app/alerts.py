@@ -64,9 +64,9 @@ class Alerts:
         await self._intake.write(items)
         self._couriers.nudge(urgent=any(seen.severity == _CRITICAL for item in items for seen in sightings(item.anomalies)))
 
-    async def forget(self, source: PartitionId) -> None:
-        """Begin a log anew. Raises RetryableError."""
-        await self._intake.forget(source)
+    async def rewind(self, source: PartitionId, offset: int) -> None:
+        """From this offset on a log holds other records than before. Raises RetryableError."""
+        await self._intake.rewind(source, offset)
 
     def status(self) -> list[ChannelStatus]:
         """How each receiver does."""

@@ -174,7 +174,8 @@ class Daemon:
             if source is kafka:
                 await startup.dependency("Kafka: the consumer group", kafka)
             else:
-                await startup.step(f"opening {type(source).__name__}", source.open)
+                # It asks the store where to go on.
+                await startup.dependency(type(source).__name__, source)
         self._housekeeping.start(self.context, self.store)
         self.context.started = True
         log.info("ready", mode=self.context.mode, address=self.config.api.bind_addr, port=self.server.port)

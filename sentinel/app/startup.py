@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from sentinel.core.batch import PartitionId
-from sentinel.core.errors import StartupError
+from sentinel.core.errors import RetryableError, SentinelError, StartupError
 from sentinel.core.ports import Clock, PartitionOwner
 from sentinel.observability.logs import get
 
@@ -50,24 +50,24 @@ class Startup:
         await work()
 
     async def dependency(self, name: str, part: Part) -> None:
-        """Open what others run. Raises the last StartupError once the time for waiting is over."""
+        """Open what others run, or what needs it. Raises StartupError with the last reason once the time for waiting is over."""
         delay_s, attempt = FIRST_DELAY_S, 1
         await_until = self._began + self._wait_s
         while True:
             try:
                 await self.step(name, part.open)
-            except StartupError as error:
+            except (StartupError, RetryableError) as error:
                 await part.close()
                 left_s = await_until - self._clock.monotonic()
                 if left_s <= 0:
-                    raise
+                    raise StartupError(str(error)) from error
                 self._told_to_wait(name, attempt, error, left_s)
             else:
                 return
             await self._clock.sleep(min(delay_s, left_s))
             delay_s, attempt = min(delay_s * 2, LAST_DELAY_S), attempt + 1
 
-    def _told_to_wait(self, name: str, attempt: int, error: StartupError, left_s: float) -> None:
+    def _told_to_wait(self, name: str, attempt: int, error: SentinelError, left_s: float) -> None:
         self._tell(f"waiting for {name}, {left_s:.0f} s left: {error}")
         log.warning("waiting for a dependency", part=name, attempt=attempt, giving_up_in_s=round(left_s, 1), reason=str(error))
 
@@ -85,11 +85,11 @@ class Restores:
         """What is being restored, in words; None when nothing is."""
         return f"restoring {self._under_way}, {self._done} partitions done" if self._under_way else None
 
-    async def assigned(self, source: PartitionId, committed: int | None, epoch: int) -> int | None:
+    async def assigned(self, source: PartitionId, committed: int | None, epoch: int, *, rereadable: bool = True) -> int | None:
         """As the owner does."""
         self._under_way = source
         try:
-            start = await self._owner.assigned(source, committed, epoch)
+            start = await self._owner.assigned(source, committed, epoch, rereadable=rereadable)
         finally:
             self._under_way = None
         self._done += 1

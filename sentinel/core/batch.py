@@ -289,6 +289,7 @@ class CleanBatch:
         order = np.lexsort((np.concatenate([part.subs for part in parts]), np.concatenate([part.index for part in parts])))
         chosen = order.tolist()
         names, series = _united([(part.names, part.series) for part in parts])
+        names, series = by_appearance(names, series[order])
         sets, dimensions = _united([(part.dimension_sets, part.dimensions) for part in parts])
         findings = Counter[str]()
         for part in parts:
@@ -311,7 +312,7 @@ class CleanBatch:
             ts_ns=column("ts_ns"),
             log_ns=column("log_ns"),
             names=names,
-            series=series[order],
+            series=series,
             metrics=column("metrics"),
             flags=column("flags"),
             dialects=column("dialects"),
@@ -326,6 +327,7 @@ class CleanBatch:
     def take(self, keep: Bool) -> "CleanBatch":
         """The events where `keep` (bool[n]) is true; `findings` stay those of the whole batch."""
         kept = np.flatnonzero(keep)
+        names, series = by_appearance(self.names, self.series[kept])
         chosen = kept.tolist()
         return CleanBatch(
             source=self.source,
@@ -335,8 +337,8 @@ class CleanBatch:
             subs=self.subs[kept],
             ts_ns=self.ts_ns[kept],
             log_ns=self.log_ns[kept],
-            names=self.names,
-            series=self.series[kept],
+            names=names,
+            series=series,
             metrics=self.metrics[kept],
             flags=self.flags[kept],
             dialects=self.dialects[kept],
@@ -357,6 +359,18 @@ def _united(parts: Sequence[tuple[tuple[K, ...], Int32]]) -> tuple[tuple[K, ...]
     number: dict[K, int] = {}
     codes = [np.array([number.setdefault(key, len(number)) for key in keys], np.int32)[index] for keys, index in parts]
     return tuple(number), np.concatenate(codes)
+
+
+def by_appearance(names: Sequence[K], codes: Int32) -> tuple[tuple[K, ...], Int32]:
+    """Only the names that are used, in order of first appearance, and the codes that go with them.
+
+    The order decides who gets a window where there is not room for all, so it must not depend on how the log was cut.
+    """
+    used, first = np.unique(codes, return_index=True)
+    used = used[np.argsort(first)]
+    number = np.zeros(len(names), np.int32)
+    number[used] = np.arange(len(used))
+    return tuple(names[code] for code in used.tolist()), number[codes]
 
 
 def learnable(metrics: Float64, flags: Int32) -> Float64:

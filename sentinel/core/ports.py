@@ -64,13 +64,14 @@ class Source(Protocol):
 class PartitionOwner(Protocol):
     """What a source tells about the logs it owns. The pipeline implements it; a source with rebalances calls it."""
 
-    async def assigned(self, source: PartitionId, committed: int | None, epoch: int) -> int | None:
+    async def assigned(self, source: PartitionId, committed: int | None, epoch: int, *, rereadable: bool = True) -> int | None:
         """A partition is ours from now on. Called before its first record.
 
         Args:
             source: the log.
             committed: the group's committed offset, None when it never committed.
             epoch: stamped on every delivery of this assignment; work of an older one is dropped.
+            rereadable: whether what was read and not stored comes again at its old offset; otherwise other records take these offsets.
 
         Returns:
             The offset to start from; None to leave it to the source's own policy. Raising leaves the partition paused.
@@ -160,8 +161,11 @@ class AlertSink(Sink[AlertWrite], Protocol):
         """The least severe anomalies that are written."""
         ...
 
-    async def forget(self, source: PartitionId) -> None:
-        """A log begins anew, its store knows nothing of it: positions written for it before mean nothing. Raises RetryableError."""
+    async def rewind(self, source: PartitionId, offset: int) -> None:
+        """Other records than before come at this offset and those after it: what was written for them says nothing about these.
+
+        Raises RetryableError.
+        """
         ...
 
 

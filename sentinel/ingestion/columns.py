@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-from sentinel.core.batch import Bool, EventBatch, Flag, Float64, Int32, Int64, SeriesKey
+from sentinel.core.batch import Bool, EventBatch, Flag, Float64, Int32, Int64, SeriesKey, by_appearance
 from sentinel.core.errors import RejectCode
 from sentinel.core.metrics import COMPLETION_TOKENS, ERROR, LATENCY, METRIC_NAMES, PROMPT_TOKENS, TIME_PER_OUTPUT_TOKEN, TOTAL_TOKENS, TTFT
 from sentinel.ingestion.unusable import Reason
@@ -237,10 +237,7 @@ def take(batch: EventBatch, keep: Bool) -> EventBatch | None:
     """The events where `keep` (bool[n]) is true, with the series that are left numbered by first appearance; None when there is none."""
     if not keep.any():
         return None
-    used, first = np.unique(batch.series[keep], return_index=True)
-    used = used[np.argsort(first)]
-    number = np.zeros(len(batch.names), np.int32)
-    number[used] = np.arange(len(used))
+    names, series = by_appearance(batch.names, batch.series[keep])
     wire: Sequence[WireEvent]
     if isinstance(batch.wire, Undecoded):
         wire, fields = batch.wire.take(keep), batch.fields.take(keep)
@@ -254,8 +251,8 @@ def take(batch: EventBatch, keep: Bool) -> EventBatch | None:
         subs=batch.subs[keep],
         ts_ns=batch.ts_ns[keep],
         log_ns=batch.log_ns[keep],
-        names=tuple(batch.names[code] for code in used.tolist()),
-        series=number[batch.series[keep]],
+        names=names,
+        series=series,
         metrics=batch.metrics[keep],
         flags=batch.flags[keep],
         dialects=batch.dialects[keep],

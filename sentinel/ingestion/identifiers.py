@@ -17,7 +17,7 @@ from sentinel.ingestion.redact import Counts, Redactor, encoded
 
 MAX_IDENTIFIER_CHARS: Final = 128
 CACHE_ENTRIES: Final = 65_536
-"""Pseudonyms, names and sets of dimensions remembered; beyond it the memory starts anew."""
+"""Pseudonyms, names and sets of dimensions remembered, none with a longer text; beyond it the memory starts anew."""
 
 UNNAMED: Final = "__unnamed__"
 """Takes the place of a name that held nothing printable."""
@@ -100,10 +100,12 @@ class Identifiers:
         """The pseudonym of a user."""
         known = self.pseudonyms.get(user_id)
         if known is None:
-            known = pseudonym(self._key, str(user_id))
+            text = str(user_id)
+            known = pseudonym(self._key, text)
             if len(self.pseudonyms) >= CACHE_ENTRIES:
                 self.pseudonyms.clear()
-            self.pseudonyms[user_id] = known
+            if len(text) <= MAX_IDENTIFIER_CHARS:
+                self.pseudonyms[user_id] = known
         return known
 
     def _name(self, name: SeriesKey) -> tuple[SeriesKey, Counts]:
@@ -127,7 +129,8 @@ class Identifiers:
             known = (clean, counts, list(clean) != given)
             if len(self._sets) >= CACHE_ENTRIES:
                 self._sets.clear()
-            self._sets[values] = known
+            if max((len(value) for value in given if value is not None), default=0) <= MAX_IDENTIFIER_CHARS:
+                self._sets[values] = known
         return known
 
     # ---------------------------------------------------------------------------------------------------------- the many

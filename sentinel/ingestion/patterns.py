@@ -6,6 +6,7 @@ these search for their spans, and a check (`sentinel.ingestion.checks`) decides 
 To add a type: write a `Rule`, give it positive and negative examples in `tests/ingestion/test_patterns.py`.
 """
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -203,6 +204,10 @@ def configured(patterns: Sequence[str]) -> tuple[Rule, ...]:
     return tuple(rules)
 
 
+# Behind an even number of backslashes, and outside of [...].
+_ANCHOR: Final = re.compile(r"\A(?:[^\\\[^$]|\\[^Az]|(?>\[\^?\]?(?:[^\]\\]|\\.)*\]))*(?:[$^]|\\[Az])")
+
+
 def _refuse_unusable(pattern: str) -> None:
     place = f"ingestion.parsing.sanitize_patterns: {pattern!r}"
     try:
@@ -210,6 +215,10 @@ def _refuse_unusable(pattern: str) -> None:
     except re2.error as error:
         reason = error.args[0].decode() if error.args and isinstance(error.args[0], bytes) else str(error)
         raise ValueError(f"{place} is not an RE2 expression ({reason}); look-around and back-references do not exist there") from None
+    if _ANCHOR.search(pattern):
+        raise ValueError(
+            f"{place} is anchored (^, $, \\A or \\z), but texts are searched many at a time; write \\b where a word begins or ends"
+        )
     if compiled.search(b"") is not None:
         raise ValueError(
             f"{place} matches the empty text, so it would match everywhere; write a word or an expression that needs a character"

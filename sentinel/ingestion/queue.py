@@ -53,7 +53,7 @@ class QueueSource:
 
     async def open(self) -> None:
         """Take up the log where the store left it."""
-        self._next_offset = await self._owner.assigned(HTTP_LOG, None, 0) or 0
+        self._next_offset = await self._owner.assigned(HTTP_LOG, None, 0, rereadable=False) or 0
 
     async def submit(self, records: Sequence[bytes]) -> Outcome:
         """Hand in records and wait until each is stored or dead-lettered.

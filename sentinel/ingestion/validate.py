@@ -17,7 +17,8 @@ def validate(batch: EventBatch, limits: Validation) -> tuple[EventBatch | None, 
 
     A value outside its limits is flagged (`implausible_flag`) or, with `on_out_of_range: reject`, refuses its event; a negative or
     infinite one always refuses it. A time too far ahead of the log's is clamped to it, an old one is flagged. The processing time
-    plays no part: a replay decides the same. Times from a log that has none of its own (a file) are not judged.
+    plays no part: a replay decides the same. In a log that has no times of its own (a file) a time is never too old, and the time of
+    receipt stands for the log's: an event from the far future would otherwise silence all that follow.
 
     Args:
         batch: decoded events; it is not changed.
@@ -59,13 +60,14 @@ def _outside(metrics: Float64, limits: Validation) -> Bool:
 
 
 def _with_times_judged(batch: EventBatch, limits: Validation) -> EventBatch:
-    ahead_ns = batch.ts_ns - batch.log_ns
-    ahead_ns[batch.log_ns == NO_LOG_TIME] = 0
-    future, old = ahead_ns > limits.max_future_secs * 1e9, ahead_ns < -limits.max_age_secs * 1e9
+    timeless = batch.log_ns == NO_LOG_TIME
+    known_ns = np.where(timeless, batch.received_ns, batch.log_ns)
+    ahead_ns = batch.ts_ns - known_ns
+    future, old = ahead_ns > limits.max_future_secs * 1e9, (ahead_ns < -limits.max_age_secs * 1e9) & ~timeless
     if not future.any() and not old.any():
         return batch
     flags = batch.flags | np.where(future, Flag.TIMESTAMP_FUTURE, 0) | np.where(old, Flag.TOO_OLD, 0)
-    return replace(batch, ts_ns=np.where(future, batch.log_ns, batch.ts_ns), flags=flags.astype(np.int32))
+    return replace(batch, ts_ns=np.where(future, known_ns, batch.ts_ns), flags=flags.astype(np.int32))
 
 
 def _reject(batch: EventBatch, position: int, metric: int) -> Reject:

@@ -108,7 +108,7 @@ class GroupWriter:
             await until_written(partial(self._dead_letters.write, part), "dead letters", self._clock, self._failed("dead letters"))
 
     async def _alert(self, group: Sequence[Work]) -> None:
-        """Make alerts of what is worth one; they are delivered by others, whose trouble holds up nothing here."""
+        """Make alerts of what is worth one; others deliver them. This waits only when the outbox is full of critical ones."""
         if self._alerts is None:
             return
         items = [

@@ -12,7 +12,7 @@ from sentinel.ingestion.decode import decode
 from sentinel.ingestion.plain import plain_events
 from sentinel.ingestion.sanitize import Sanitizer
 from sentinel.ingestion.validate import validate
-from sentinel.pipeline.shard import Shard
+from sentinel.pipeline.shard import Shard, own_ids
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +82,7 @@ def score(cleaned: Cleaned, shard: Shard, limits: Validation, unseen: Bool | Non
         limits: plausible values.
         unseen: bool[n], false for events that others have stored; None when nobody was asked.
     """
-    fresh = shard.recent.unseen(cleaned.batch.event_ids)
+    fresh = shard.recent.unseen(own_ids(cleaned.batch.names, cleaned.batch.series, cleaned.batch.event_ids))
     if unseen is not None:
         fresh &= unseen
     batch = cleaned.batch if fresh.all() else cleaned.batch.take(fresh)

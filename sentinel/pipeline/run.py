@@ -71,11 +71,11 @@ class Pipeline:
 
     # ------------------------------------------------------------------------------------------------------ ownership
 
-    async def assigned(self, source: PartitionId, committed: int | None, epoch: int) -> int | None:
+    async def assigned(self, source: PartitionId, committed: int | None, epoch: int, *, rereadable: bool = True) -> int | None:
         """Restore the partition's state and say where to start: behind what is stored here and what the group has committed."""
         position = await self._store.position(source)
-        if position is None and self._alerts is not None:
-            await self._alerts.forget(source)
+        if self._alerts is not None and (not rereadable or (position is None and committed is None)):
+            await self._alerts.rewind(source, position or 0)
         shard = await self._checkpoints.restore(source, epoch, self._store, position)
         if shard.rules != self._config.detection:  # they have changed meanwhile
             adopt([shard], self._config.detection)

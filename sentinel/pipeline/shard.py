@@ -7,11 +7,19 @@ from threading import Lock
 import numpy as np
 
 from sentinel.config.schema import Detection
-from sentinel.core.batch import Bool, PartitionId, learnable
+from sentinel.core.batch import OVERFLOW, Bool, Int32, PartitionId, SeriesKey, learnable
 from sentinel.core.errors import SnapshotError
 from sentinel.core.ports import StoredMetrics
 from sentinel.detection import snapshot
 from sentinel.detection.baselines import Baselines
+
+
+def own_ids(names: Sequence[SeriesKey], series: Int32, event_ids: Sequence[str | None]) -> Sequence[str | None]:
+    """Event ids as those of their tenants: an id says nothing about another tenant's event. The default tenant's stay as they are."""
+    tenants = ["" if name.tenant == OVERFLOW.tenant else f"{name.tenant}\x1f" for name in names]
+    if not any(tenants):
+        return event_ids
+    return [None if event_id is None else tenants[code] + event_id for event_id, code in zip(event_ids, series.tolist(), strict=True)]
 
 
 class RecentIds:
@@ -112,7 +120,7 @@ class Shard:
 
     def relearn(self, rows: StoredMetrics) -> None:
         """Learn events that were stored after the checkpoint; their verdicts are already stored."""
-        self.recent.unseen(rows.event_ids)
+        self.recent.unseen(own_ids(rows.names, rows.series, rows.event_ids))
         self.baselines.score_and_update(rows.names, rows.series, learnable(rows.metrics, rows.flags))
         self.watermark_ns = max(self.watermark_ns, int(rows.ts_ns.max(initial=0)))
         self.next_offset = int(rows.offsets[-1]) + 1

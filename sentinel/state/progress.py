@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from sqlalchemy import Connection, delete, select
+from sqlalchemy import Connection, select, update
 
 from sentinel.core.batch import PartitionId
 from sentinel.state.rows import upsert
@@ -39,9 +39,8 @@ def save(connection: Connection, progress: dict[PartitionId, Progress], now_ns: 
     upsert(connection, ALERT_PROGRESS, rows)
 
 
-def forget(connection: Connection, source: PartitionId) -> None:
-    """Begin a log anew."""
+def rewind(connection: Connection, source: PartitionId, offset: int) -> None:
+    """Take the progress of a log back to an offset, if it is beyond it."""
     of = ALERT_PROGRESS.c
-    connection.execute(
-        delete(ALERT_PROGRESS).where(of.cluster == source.cluster, of.topic == source.topic, of.partition == source.partition)
-    )
+    this = (of.cluster == source.cluster, of.topic == source.topic, of.partition == source.partition)
+    connection.execute(update(ALERT_PROGRESS).where(*this, of.next_offset > offset).values(next_offset=offset))

@@ -9,6 +9,9 @@ from sentinel.storage.influx_client import Client, RejectedError
 
 _PROBE: Final = b"sentinel_probe ok=1i %d"
 
+TOO_MANY: Final = 10
+"""So many lines that are all refused have no fault of their own: their table has a column of another type, say."""
+
 
 def put(client: Client, bucket: str, payload: bytes, metrics: Metrics) -> str | None:
     """Send one request; why it was refused, None when it was taken. Raises RetryableError."""
@@ -30,7 +33,7 @@ class Sending:
 
     A refused request is halved, down to the lines that are refused alone: at most two further requests for each halving. Before the first
     line is given up while none was taken, a point of ours must be taken: a server that refuses that refuses everything, and no event may
-    be given up for it.
+    be given up for it. Nor are TOO_MANY lines given up of which none was taken.
 
     Args:
         client: of the server.
@@ -52,7 +55,15 @@ class Sending:
         Raises RetryableError; some lines may be stored then.
         """
         reason = self._refusal("\n".join(lines).encode())
-        return [] if reason is None else self._isolate(lines, 0, reason)
+        if reason is None:
+            return []
+        bad = self._isolate(lines, 0, reason)
+        if len(bad) == len(lines) >= TOO_MANY:
+            raise RetryableError(
+                f"InfluxDB refuses each of {len(lines)} points in {self._bucket} ({bad[0][1]}), so the fault is not theirs: "
+                "see whether the table was made with other column types; name another bucket in storage.influxdb, or drop the table"
+            )
+        return bad
 
     def _isolate(self, lines: Sequence[str], first: int, reason: str) -> list[tuple[int, str]]:
         """The bad ones among lines that were refused together; `first` is the number of the first."""

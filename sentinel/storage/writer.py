@@ -131,6 +131,7 @@ class Writer:
                 old = connection.execute(_OLD_ANOMALIES, (cutoff_ns, limit)).fetchall()
                 connection.executemany(_DELETE_IDS, old)
                 deleted = connection.executemany(_DELETE_ANOMALIES, old).rowcount if old else 0
+                connection.execute(_INDEX_IDS[1])  # numbers above the highest that is left are given again
             events, anomalies = (deleted, 0) if table == "events" else (0, deleted)
             connection.execute("UPDATE totals SET events = events - ?, anomalies = anomalies - ?", (events, anomalies))
         return deleted

@@ -146,7 +146,7 @@ async def test_a_log_that_begins_anew_is_heard_again(state: StateDatabase) -> No
     intake = intake_of(state)
     await intake.write([write(Found(0), Found(1), Found(2))])
     told = await messages(state)
-    await intake.forget(LOG)
+    await intake.rewind(LOG, 0)
     await intake.write([write(Found(0))])
     assert await messages(state) == told
     await intake.write([write(Found(5000), first=1)])

@@ -74,9 +74,9 @@ class Owner:
         self.go_on = asyncio.Event()
         self.lost: list[PartitionId] = []
 
-    async def assigned(self, source: PartitionId, committed: int | None, epoch: int) -> int | None:
+    async def assigned(self, source: PartitionId, committed: int | None, epoch: int, *, rereadable: bool = True) -> int | None:
         """Wait, then say where to start."""
-        del source
+        del source, rereadable
         await self.go_on.wait()
         return (committed or 0) + epoch
 

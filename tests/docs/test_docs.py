@@ -26,12 +26,16 @@ from sentinel.core.metrics import METRIC_NAMES, METRICS
 from sentinel.ingestion.decode import Decoded, decode
 from sentinel.ingestion.wire import WireEvent
 from sentinel.observability.metrics import Metrics
+from sentinel.storage.influx_points import POSITIONS
 
 ROOT = Path(__file__).parents[2]
 ARCHITECTURE, EVENTS, DETECTION = (ROOT / "docs" / name for name in ("ARCHITECTURE.md", "events.md", "detection.md"))
 """Documents with sections that a test below reads."""
 
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("examples/*.md")])
+PAGES = sorted({*DOCUMENTS, *(page for place in ("examples", "deployments", "sdk") for page in (ROOT / place).glob("**/*.md"))})
+"""All documents, those that stand beside what they describe among them."""
+
 OWN_LABELS = {
     "channel",
     "code",
@@ -123,7 +127,7 @@ def commands(program: str) -> list[tuple[str, list[str]]]:
 # ---------------------------------------------------------------------------------------------------------------- files and links
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda document: str(document.relative_to(ROOT)))
+@pytest.mark.parametrize("document", PAGES, ids=lambda document: str(document.relative_to(ROOT)))
 def test_internal_links_resolve(document: Path) -> None:
     """Each link within the repository leads to a file that is there, and to a heading in it."""
     for target in re.findall(r"\]\(([^)\s]+)\)", prose(document)):
@@ -136,7 +140,7 @@ def test_internal_links_resolve(document: Path) -> None:
             assert anchor in anchors(there), f"{document.name} links to {target}, and there is no such heading"
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda document: str(document.relative_to(ROOT)))
+@pytest.mark.parametrize("document", PAGES, ids=lambda document: str(document.relative_to(ROOT)))
 def test_named_paths_exist(document: Path) -> None:
     """A path in a code span that begins with one of our directories is there."""
     rooms = "|".join(sorted(path.name for path in (ROOT / "sentinel").iterdir() if path.is_dir()))
@@ -321,9 +325,13 @@ def _is_key(path: list[str]) -> bool:
 
 
 def test_named_metrics_exist() -> None:
-    """A metric in a code span is in the registry, counters with their suffix."""
+    """A metric in a code span is in the registry, counters with their suffix; measurements in InfluxDB look like them."""
     exposed = {sample.name for family in Metrics().registry.collect() for sample in family.samples}
-    known = exposed | {f"{family.name}{'_total' * (family.type == 'counter')}" for family in Metrics().registry.collect()}
+    known = (
+        {POSITIONS, "sentinel_probe"}
+        | exposed
+        | {f"{family.name}{'_total' * (family.type == 'counter')}" for family in Metrics().registry.collect()}
+    )
     for document in DOCUMENTS:
         if document.name != "metrics.md":
             named = set(re.findall(r"`(sentinel_[a-z_]+)`", prose(document)))

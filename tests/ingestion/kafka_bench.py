@@ -111,8 +111,9 @@ class Owner:
         self.assigned_to: list[tuple[int, int | None, int]] = []
         self.given_up: list[int] = []
 
-    async def assigned(self, source: PartitionId, committed: int | None, epoch: int) -> int | None:
+    async def assigned(self, source: PartitionId, committed: int | None, epoch: int, *, rereadable: bool = True) -> int | None:
         """Note it, and go on behind what is known."""
+        assert rereadable
         self.assigned_to.append((source.partition, committed, epoch))
         if self.failures:
             raise self.failures.pop(0)

@@ -128,9 +128,9 @@ class SlowOwner(Owner):
         super().__init__()
         self.go_on = asyncio.Event()
 
-    async def assigned(self, source: PartitionId, committed: int | None, epoch: int) -> int | None:
+    async def assigned(self, source: PartitionId, committed: int | None, epoch: int, *, rereadable: bool = True) -> int | None:
         """Note it, and wait for the test."""
-        start = await super().assigned(source, committed, epoch)
+        start = await super().assigned(source, committed, epoch, rereadable=rereadable)
         await self.go_on.wait()
         return start
 

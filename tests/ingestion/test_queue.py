@@ -19,9 +19,9 @@ class Owner:
     def __init__(self, position: int | None = None) -> None:
         self.position = position
 
-    async def assigned(self, source: PartitionId, committed: int | None, epoch: int) -> int | None:
+    async def assigned(self, source: PartitionId, committed: int | None, epoch: int, *, rereadable: bool = True) -> int | None:
         """The position."""
-        assert (source, committed, epoch) == (HTTP_LOG, None, 0)
+        assert (source, committed, epoch, rereadable) == (HTTP_LOG, None, 0, False)
         return self.position
 
     async def revoked(self, source: PartitionId) -> None:

@@ -424,3 +424,25 @@ def test_an_empty_batch_and_an_empty_key() -> None:
     assert len(sanitizer().batch(batch_of())) == 0
     with pytest.raises(ValueError, match="pseudonym_key"):
         Sanitizer(Parsing(), Validation(), Privacy(), DeadLetters(), b"")
+
+
+@pytest.mark.parametrize("pattern", ["^cust-[0-9]+", "cust-[0-9]+$", r"\Acust", r"cust-[0-9]+\z", "a|^cust"])
+def test_anchored_patterns_are_refused(pattern: str) -> None:
+    """Identifiers are searched many at a time, where an anchor would find only the first: it is refused, with the cure."""
+    with pytest.raises(ValueError, match=r"\\b where a word"):
+        Sanitizer(Parsing(sanitize_patterns=[pattern]), Validation(), Privacy(), DeadLetters(), KEY)
+
+
+@pytest.mark.parametrize("pattern", [r"\bcust-[0-9]+\b", r"cust\$[0-9]+", "[^a-z]cust", r"cust[\]^]"])
+def test_what_only_looks_like_an_anchor_is_taken(pattern: str) -> None:
+    """Escaped, or in a set of characters, it is one character among others."""
+    Sanitizer(Parsing(sanitize_patterns=[pattern]), Validation(), Privacy(), DeadLetters(), KEY)
+
+
+def test_long_identifiers_are_not_remembered() -> None:
+    """Names as long as a record would fill the memory: they are cleaned each time."""
+    made = sanitizer()
+    clean = made.batch(batch_of(*(WireEvent(user_id=f"{i}" * 10_000, region=f"{i}" * 10_000) for i in range(5)), WireEvent(user_id="u")))
+    assert len({kept(clean, i)["user_id"] for i in range(6)}) == 6
+    assert set(made._identifiers.pseudonyms) == {"u"}
+    assert all(len(str(value)) <= 128 for values in made._identifiers._sets for value in values)

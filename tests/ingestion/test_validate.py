@@ -137,8 +137,8 @@ def test_batch_is_not_changed() -> None:
     assert (batch.ts_ns.tolist(), batch.flags.tolist()) == before
 
 
-def test_times_of_a_log_without_time_are_not_judged() -> None:
-    """A file of old events: nothing is too old or too far ahead, and a missing timestamp is the time of receipt, flagged."""
+def test_a_log_without_time_has_no_old_events_but_no_future_either() -> None:
+    """A file of old events: nothing is too old; a time far ahead and a missing one become the time of receipt, flagged."""
     records = [flat(timestamp="2019-05-01T00:00:00Z"), flat(timestamp="2150-01-01T00:00:00Z"), flat(timestamp=...)]
     handed = replace(delivery([json.dumps(record).encode() for record in records]), timestamps_ns=np.full(3, NO_LOG_TIME, np.int64))
     batch = decode(handed, Parsing()).batch
@@ -146,5 +146,5 @@ def test_times_of_a_log_without_time_are_not_judged() -> None:
     judged, rejects = validate(batch, FLAG)
     assert judged is not None
     assert rejects == []
-    assert judged.flags.tolist() == [0, 0, int(Flag.TIMESTAMP_MISSING)]
-    assert judged.ts_ns[2] == handed.received_ns
+    assert judged.flags.tolist() == [0, int(Flag.TIMESTAMP_FUTURE), int(Flag.TIMESTAMP_MISSING)]
+    assert judged.ts_ns[1:].tolist() == [handed.received_ns] * 2

@@ -11,9 +11,10 @@ import pytest
 
 from sentinel.config.schema import Baseline, Config, Dedupe, Detection, Embedded, Ingestion
 from sentinel.config.schema import Pipeline as PipelineSection
+from sentinel.core.alert import AlertWrite
 from sentinel.core.batch import DeadLetter, PartitionId
 from sentinel.core.errors import DrainError, PermanentError, RetryableError, SentinelError
-from sentinel.core.ports import Store, StoreWrite
+from sentinel.core.ports import AlertSink, Store, StoreWrite
 from sentinel.core.query import AnomalyQuery, TelemetryQuery, TimeRange
 from sentinel.core.refusal import Refusal, RefusedError
 from sentinel.ingestion.sanitize import Sanitizer
@@ -45,6 +46,7 @@ class Bench:
         config: Config,
         failures: list[SentinelError] | None = None,
         wrap: Callable[[EmbeddedStore], Store] = lambda store: store,
+        alerts: AlertSink | None = None,
     ) -> None:
         self.config = config
         self.clock = ManualClock()
@@ -58,7 +60,7 @@ class Bench:
         rules = Rules(ingestion.parsing, ingestion.validation, sanitizer)
         saved = self.checkpoints if config.detection.baseline.enable_persistence else None
         keeper = Checkpoints(saved, config.detection, ingestion.dedupe.window_events, self.metrics)
-        self.pipeline = Pipeline(config, rules, Sinks(store, self.letters), keeper, self.metrics, self.clock, ThreadPoolExecutor(1))
+        self.pipeline = Pipeline(config, rules, Sinks(store, self.letters, alerts), keeper, self.metrics, self.clock, ThreadPoolExecutor(1))
 
     async def source(self, script: list[Any]) -> ScriptedSource:
         """A source with this script, opened."""
@@ -397,3 +399,48 @@ async def test_an_event_the_store_refuses_is_a_dead_letter_and_nothing_else_is(t
     assert source.positions == [6, 10]
     assert await bench.store.position(LOG) == 10
     await bench.store.close()
+
+
+class NotedAlerts(ListSink[AlertWrite]):
+    """An `AlertSink` that notes what it is told; with a failure after it, as a crash between alerts and rows looks to it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rewound: list[tuple[PartitionId, int]] = []
+        self.min_severity = "info"
+
+    async def rewind(self, source: PartitionId, offset: int) -> None:
+        """Note it."""
+        self.rewound.append((source, offset))
+
+
+@pytest.mark.parametrize(
+    ("stored", "committed", "rereadable", "rewound"),
+    [
+        (3, None, True, None),  # a file: the same lines come again at the same offsets
+        (3, None, False, 3),  # the HTTP queue: others come at the offsets that were not stored
+        (0, None, False, 0),
+        (0, None, True, 0),  # nobody knows the log
+        (0, 7, True, None),  # the group has read it before: a replica with a store of its own takes over
+    ],
+)
+async def test_progress_of_alerts_goes_back_only_where_other_records_come(
+    tmp_path: Path, stored: int, committed: int | None, rereadable: bool, rewound: int | None
+) -> None:
+    """What alerts remember of offsets that were never stored is undone where other events will have these offsets, and only there."""
+    alerts = NotedAlerts()
+    bench = Bench(tmp_path, Config(), alerts=alerts)
+    await bench.store.open()
+    if stored:
+        await bench.run([[event(i) for i in range(stored)]])
+        alerts.rewound.clear()
+    await bench.pipeline.assigned(LOG, committed, 2, rereadable=rereadable)
+    assert alerts.rewound == ([] if rewound is None else [(LOG, rewound)])
+    await bench.store.close()
+
+
+async def test_two_tenants_may_use_the_same_event_ids(bench: Bench) -> None:
+    """An id is one of its tenant's: another tenant's event with the same id is no repeat."""
+    await bench.run([[event(1, tenant="a"), event(1, tenant="b")], [event(1, tenant="a"), event(1)]])
+    assert [row["tenant"] for row in await bench.rows()] == ["a", "b", "default"]
+    assert bench.pipeline.ledger.accounts[LOG].duplicate == 1

@@ -139,3 +139,18 @@ def test_a_batch_of_one_kind_is_the_same_as_its_part_of_a_mixed_one() -> None:
         for event in events(clean(alone, rules("none"))):
             if event[2] == 0:  # an OTLP record holds several
                 assert event[1:] == together[position]
+
+
+def test_series_are_numbered_by_first_appearance_however_they_were_read() -> None:
+    """Where there is not room for all series, the first ones of the log get a window: plain or not must make no difference."""
+    given = records()
+    whole = clean(delivery(given), rules("none")).batch
+    _, first = np.unique(whole.series, return_index=True)
+    assert first.tolist() == sorted(first.tolist())
+    assert len(first) == len(whole.names)
+    keep = np.arange(len(whole)) % 3 == 1
+    left = whole.take(keep)
+    _, first = np.unique(left.series, return_index=True)
+    assert first.tolist() == sorted(first.tolist())
+    assert len(first) == len(left.names)
+    assert [left.names[code] for code in left.series] == [whole.names[code] for code in whole.series[keep]]

@@ -188,6 +188,16 @@ async def test_a_column_of_another_type_refuses_its_points_only(double: InfluxDo
     assert stored(double) == 91
 
 
+async def test_a_table_that_refuses_everything_costs_no_event(double: InfluxDouble) -> None:
+    """Where every point of a write is refused the table is at fault: the write is held and told, nothing becomes a dead letter."""
+    async with opened(double) as store:
+        double._databases.write(TELEMETRY, [f'{EVENTS},tenant=x latency_ms="text" 1'], None, partial=False)
+        with pytest.raises(RetryableError, match="refuses each of 100 points"):
+            await store.write([plain(100)])
+        assert await store.position(LOG) is None
+    assert stored(double) == 1
+
+
 async def test_a_server_that_refuses_every_point_costs_no_event(double: InfluxDouble) -> None:
     """A server or a proxy that answers 400 to everything holds the write instead of making dead letters of all events."""
     async with opened(double) as store:

@@ -149,8 +149,10 @@ async def _members(kafka: Kafka, admin: AIOKafkaAdminClient) -> str | Finding:
         code, _, state, _, _, members = answer.groups[0][:6]
         if not code:
             return f"{state.lower() or 'unknown'}, {len(members)} members"
-        cure = f"Grant Describe and Read on group {kafka.group_id} to this user."
-        return failed("kafka group", f"{kafka.group_id}: {for_code(code).__name__}", cure)
+        if not for_code(code).retriable:
+            cure = f"Grant Describe and Read on group {kafka.group_id} to this user."
+            return failed("kafka group", f"{kafka.group_id}: {for_code(code).__name__}", cure)
+        await asyncio.sleep(RETRY_EVERY_S)
 
 
 # --------------------------------------------------------------------------------------------------------------- rights

@@ -71,4 +71,4 @@ def _holder(path: Path) -> str | None:
     return None
 
 
-STORE: Final = Check("store", _run)
+STORE: Final = Check("store", _run, lambda config: config.storage.influxdb is None)
