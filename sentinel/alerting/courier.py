@@ -12,6 +12,7 @@ from sentinel.alerting.errors import GoneError, RefusedError
 from sentinel.alerting.parcels import Lane, Parcel, lanes
 from sentinel.alerting.report import Report
 from sentinel.core.alert import Notification
+from sentinel.core.anomaly import SEVERITIES, Severity
 from sentinel.core.errors import PermanentError, RetryableError
 from sentinel.core.ports import Clock, Outbox
 from sentinel.observability.logs import frames, get
@@ -51,7 +52,7 @@ class Courier:
         self._chance = chance
         self._breaker = Breaker()
         self._report = Report(channel, metrics)
-        self._held: dict[str, int] = {}  # alert id -> when the first of what is still to be said of it is due again
+        self._held: dict[tuple[str, Severity], int] = {}  # alert id and severity -> when what is still to be said of it is due again
         self._nudged = asyncio.Event()
         self._urgent = asyncio.Event()
         self._stopping = asyncio.Event()
@@ -116,7 +117,7 @@ class Courier:
             now_ns = self._clock.now_ns()
             ready = []
             for notification in parcel:
-                again_ns = self._held.get(notification.alert.alert_id, 0)
+                again_ns = self._held_until_ns(notification)
                 if again_ns > now_ns:
                     await self._defer([notification], again_ns, QUEUED)
                 else:
@@ -180,12 +181,18 @@ class Courier:
         await self._defer(parcel, self._clock.now_ns() + int(delay_s * 1e9), str(error))
 
     async def _defer(self, parcel: Parcel, again_ns: int, reason: str) -> None:
-        self._held |= {notification.alert.alert_id: again_ns for notification in parcel}
+        self._held |= {_place(notification): again_ns for notification in parcel}
         await self._record(parcel, lambda notification: self._outbox.deferred(notification, again_ns, reason))
+
+    def _held_until_ns(self, notification: Notification) -> int:
+        """When what was to be said before is due: of the same alert, and not less severe. A rise in severity waits for nothing."""
+        alert_id, severity = _place(notification)
+        at_least = SEVERITIES[SEVERITIES.index(severity) :]
+        return max(self._held.get((alert_id, held), 0) for held in at_least)
 
     def _release(self, parcel: Parcel) -> None:
         for notification in parcel:
-            self._held.pop(notification.alert.alert_id, None)
+            self._held.pop(_place(notification), None)
 
     async def _record(self, parcel: Parcel, write: Callable[[Notification], Awaitable[None]]) -> None:
         """Write it down for each of them, and insist: a record that is lost is an alert sent twice, or too soon."""
@@ -209,7 +216,7 @@ class Courier:
     async def _rest(self) -> None:
         """Nothing is due: wait for a nudge, for what was put back, or for the next poll; then for others to share a message."""
         now_ns = self._clock.now_ns()
-        self._held = {alert_id: again_ns for alert_id, again_ns in self._held.items() if again_ns > now_ns}
+        self._held = {place: again_ns for place, again_ns in self._held.items() if again_ns > now_ns}
         next_s = (min(self._held.values(), default=now_ns + int(POLL_S * 1e9)) - now_ns) / 1e9
         await self._pause(min(next_s, POLL_S), self._nudged)
         if self._channel.together > 1 and self._nudged.is_set() and not self._urgent.is_set():
@@ -225,3 +232,7 @@ class Courier:
         finally:
             for wait in waits:
                 wait.cancel()
+
+
+def _place(notification: Notification) -> tuple[str, Severity]:
+    return notification.alert.alert_id, notification.alert.severity

@@ -171,6 +171,21 @@ async def test_the_end_of_an_alert_never_overtakes_its_beginning(limit: int) -> 
     assert scene.outbox.entries["ntf-000002"].reasons == [QUEUED]
 
 
+async def test_a_rise_in_severity_waits_for_nothing() -> None:
+    """The warning waits to be tried again; the critical message about the same alert is tried at once all the same."""
+    scene = Scene(ScriptedReceiver([RefusedError("mend it")]))
+    scene.outbox.put([notification(1, alert="x")])
+    running = asyncio.create_task(scene.courier.run())
+    await settled(lambda: bool(scene.outbox.entries["ntf-000001"].reasons))
+    scene.outbox.put([notification(2, alert="x", severity=Severity.CRITICAL)])
+    scene.courier.nudge(urgent=True)
+    await settled(lambda: bool(scene.outbox.ids("sent")))
+    scene.courier.stop()
+    await running
+    assert scene.receiver.taken[0] == "ntf-000002"
+    assert scene.outbox.entries["ntf-000002"].reasons == []
+
+
 async def test_what_is_refused_for_ever_is_kept_as_such() -> None:
     """It is recorded with the reason, not tried again, and the next one goes out."""
     scene = Scene(ScriptedReceiver([PermanentError("never")]))

@@ -256,6 +256,21 @@ async def test_dimensions_go_with_the_last_event_that_has_them(store: EmbeddedSt
     assert {event["finish_reason"] for event in await stored_events(store)} == left
 
 
+async def test_an_anomaly_is_found_by_its_id_after_all_older_ones_are_deleted(store: EmbeddedStore) -> None:
+    """Numbers of deleted anomalies are given again: the index of ids must not take the new ones for known."""
+    old = events(10)
+    await store.write([write_of(old, anomalies(old, [(i, LATENCY, DetectorName.ZSCORE, 1) for i in range(10)]))])
+    kept_for_ns = int(max(store.section.telemetry_retention_hours, store.section.anomaly_retention_hours) * 3_600e9)
+    later = START_NS + 11 * SECOND_NS + kept_for_ns
+    await store.prune(later)
+    new = events(1, first=10, start_ns=later)
+    found = anomalies(new, [(0, LATENCY, DetectorName.ZSCORE, 1)])
+    await store.write([write_of(new, found)])
+    assert await store.anomaly(found.ids[0]) is not None
+    await store.fold()
+    assert await store.anomaly(found.ids[0]) is not None
+
+
 async def test_a_file_of_the_first_format_is_brought_up_to_date(path: Path) -> None:
     """Events that were stored before dimensions had their own table keep all their fields."""
     path.parent.mkdir()
