@@ -58,6 +58,7 @@ class Daemon:
         state.prepare(where)
         ingestion, kafka = config.ingestion, config.ingestion.kafka
         self._key = state.pseudonym_key(config, where)
+        self._cluster = state.local_cluster(config, where)
         self._rules = self._rules_of(config)
         self._worker = ThreadPoolExecutor(1, "sentinel-worker")
         self._stores = stores_of(config, where.database, self._worker, self._key, self.clock, self.metrics)
@@ -97,7 +98,7 @@ class Daemon:
         ingestion = self.config.ingestion
         if self._kafka or not ingestion.http.enabled or ingestion.files.exit_at_end:
             return None
-        return QueueSource(self.pipeline, self.clock, ingestion.http.queue_max_bytes)
+        return QueueSource(self.pipeline, self.clock, ingestion.http.queue_max_bytes, self._cluster)
 
     def _kafka_relay(self) -> KafkaRelay | None:
         ingestion = self.config.ingestion
@@ -118,7 +119,7 @@ class Daemon:
 
     def _all_sources(self) -> Sequence[Source]:
         limit = self.config.ingestion.parsing.max_record_bytes
-        files = [FileSource(path, self.pipeline, self.clock, limit) for path in self.config.ingestion.files.paths]
+        files = [FileSource(path, self.pipeline, self.clock, limit, self._cluster) for path in self.config.ingestion.files.paths]
         return [source for source in (self._kafka, self._queue, *files) if source is not None]
 
     def _context(self) -> Context:

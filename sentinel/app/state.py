@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sentinel.config.schema import Config
+from sentinel.core.batch import LOCAL_CLUSTER
 from sentinel.core.errors import StartupError
 
 KEY_BYTES = 32
 MIN_KEY_CHARACTERS = 16
+INSTANCE_BYTES = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +23,7 @@ class Places:
     checkpoints: Path
     dead_letters: Path
     pseudonym_key: Path
+    instance: Path
 
 
 def places(config: Config) -> Places:
@@ -32,6 +35,7 @@ def places(config: Config) -> Places:
         checkpoints=Path(config.detection.baseline.persistence_path or state / "checkpoints"),
         dead_letters=Path(config.ingestion.dead_letters.path or state / "dead-letters.jsonl"),
         pseudonym_key=state / "pseudonym.key",
+        instance=state / "instance.id",
     )
 
 
@@ -84,3 +88,26 @@ def _write_key(path: Path) -> None:
         file.flush()
         os.fsync(file.fileno())
     unfinished.replace(path)
+
+
+def local_cluster(config: Config, where: Places) -> str:
+    """What the logs of this daemon that are no Kafka's are called.
+
+    Where others may share the store or the state database, a name of its own that stays in the state directory: two daemons must not take
+    each other's positions for theirs. Raises StartupError when it cannot be read or written.
+    """
+    if config.storage.influxdb is None and config.state.url is None:
+        return LOCAL_CLUSTER
+    try:
+        if not where.instance.exists():
+            unfinished = where.instance.with_suffix(".new")
+            unfinished.write_text(secrets.token_hex(INSTANCE_BYTES))
+            unfinished.replace(where.instance)
+        name = where.instance.read_text().strip()
+    except OSError as error:
+        raise StartupError(f"cannot use {where.instance}: {error.strerror}. Make it a file that this user may read and write.") from error
+    if not name.isalnum():
+        raise StartupError(
+            f"{where.instance} does not hold the name it was made with. Put it back from a backup, or delete it for a new one."
+        )
+    return f"{LOCAL_CLUSTER}-{name}"

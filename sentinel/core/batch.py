@@ -40,6 +40,10 @@ NO_LOG_TIME = 0
 """Log time of records from a log that has no time of its own, such as a file."""
 
 
+LOCAL_CLUSTER = "embedded"
+"""The cluster of logs that are no Kafka's, where no other daemon shares the store."""
+
+
 class PartitionId(NamedTuple):
     """One ordered log: a Kafka partition, the HTTP queue or a file."""
 

@@ -11,7 +11,7 @@ from typing import Final, TypeVar
 
 import numpy as np
 
-from sentinel.core.batch import Delivery, PartitionId, weight_bytes
+from sentinel.core.batch import LOCAL_CLUSTER, Delivery, PartitionId, weight_bytes
 from sentinel.core.errors import PermanentError, StartupError
 from sentinel.core.ports import Clock, Outcome, PartitionOwner
 from sentinel.ingestion.gate import Gate
@@ -39,9 +39,10 @@ class FileSource:
         owner: told about the log at open.
         clock: stamps deliveries with their time of receipt.
         max_record_bytes: what is beyond that in one line is skipped; the line is rejected as too large.
+        cluster: names this daemon among those that share a store.
     """
 
-    def __init__(self, path: str, owner: PartitionOwner, clock: Clock, max_record_bytes: int) -> None:
+    def __init__(self, path: str, owner: PartitionOwner, clock: Clock, max_record_bytes: int, cluster: str = LOCAL_CLUSTER) -> None:
         self._path = path
         self._owner = owner
         self._clock = clock
@@ -53,7 +54,7 @@ class FileSource:
         self._stored_lines = 0
         self._gate = Gate()
         name = "standard-input" if path == STANDARD_INPUT else str(Path(path).resolve())
-        self._log = PartitionId("embedded", f"file:{name}", 0)
+        self._log = PartitionId(cluster, f"file:{name}", 0)
 
     async def open(self) -> None:
         """Open the file. Raises StartupError when it cannot be read."""

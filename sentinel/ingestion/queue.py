@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from sentinel.core.batch import Delivery, PartitionId, weight_bytes
+from sentinel.core.batch import LOCAL_CLUSTER, Delivery, PartitionId, weight_bytes
 from sentinel.core.errors import FullError, RetryableError
 from sentinel.core.ports import Clock, Outcome, PartitionOwner
 from sentinel.ingestion.gate import Gate
 
-HTTP_LOG = PartitionId("embedded", "http", 0)
+HTTP_LOG = PartitionId(LOCAL_CLUSTER, "http", 0)
 STOPPING = "the daemon is stopping; what is not confirmed may be sent again with the same event_ids"
 MERGE_RECORDS = 5_000
 """Requests that wait together travel as one delivery up to this many records."""
@@ -35,9 +35,10 @@ class QueueSource:
         owner: told about the log at open.
         clock: stamps records with their time of receipt.
         max_bytes: bytes that may wait or be in work; beyond them `submit` raises FullError.
+        cluster: names this daemon among those that share a store.
     """
 
-    def __init__(self, owner: PartitionOwner, clock: Clock, max_bytes: int) -> None:
+    def __init__(self, owner: PartitionOwner, clock: Clock, max_bytes: int, cluster: str = LOCAL_CLUSTER) -> None:
         self._owner = owner
         self._clock = clock
         self._max_bytes = max_bytes
@@ -46,6 +47,7 @@ class QueueSource:
         self._arrived = asyncio.Event()
         self._gate = Gate()
         self._next_offset = 0
+        self._log = HTTP_LOG._replace(cluster=cluster)
         self._drained_bytes_per_s = float(max_bytes)
         self._busy_since = clock.monotonic()
         self._closed = False
@@ -53,7 +55,7 @@ class QueueSource:
 
     async def open(self) -> None:
         """Take up the log where the store left it."""
-        self._next_offset = await self._owner.assigned(HTTP_LOG, None, 0, rereadable=False) or 0
+        self._next_offset = await self._owner.assigned(self._log, None, 0, rereadable=False) or 0
 
     async def submit(self, records: Sequence[bytes]) -> Outcome:
         """Hand in records and wait until each is stored or dead-lettered.
@@ -99,7 +101,7 @@ class QueueSource:
         self._in_work[first] = taken
         times = np.repeat(np.array([request.received_ns for request in taken]), [len(request.records) for request in taken])
         return Delivery(
-            source=HTTP_LOG,
+            source=self._log,
             records=[record for request in taken for record in request.records],
             offsets=np.arange(first, first + count, dtype=np.int64),
             timestamps_ns=times.astype(np.int64),

@@ -3,11 +3,13 @@
 import asyncio
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
 from daemon_run import EVER, config, event, letters, names, reading, run_to_the_end, running, saved, write
 
+from sentinel.app import state
 from sentinel.app.housekeeping import Housekeeping
 from sentinel.config.schema import (
     Api,
@@ -15,6 +17,7 @@ from sentinel.config.schema import (
     DeadLetters,
     Detection,
     Embedded,
+    InfluxDB,
     StateDatabase,
     Storage,
 )
@@ -55,6 +58,27 @@ async def test_every_path_can_be_moved(tmp_path: Path) -> None:
     assert (tmp_path / "w" / "state.db").exists()
     assert saved(tmp_path / "z")
     assert names(tmp_path / "state") == ["pseudonym.key"]
+
+
+@pytest.mark.parametrize(
+    ("shared", "named"),
+    [
+        ({}, False),
+        ({"storage": Storage(influxdb=InfluxDB())}, True),
+        ({"state": StateDatabase(url="postgresql://127.0.0.1:5432/sentinel")}, True),
+    ],
+)
+def test_daemons_that_share_a_store_call_their_logs_by_their_own_names(tmp_path: Path, shared: dict[str, Any], named: bool) -> None:
+    """Two daemons on one InfluxDB or PostgreSQL never take each other's positions for theirs; a restart keeps the name."""
+    found = []
+    for name in ("one", "one", "two"):
+        settings = config(tmp_path / name, **shared)
+        where = state.places(settings)
+        state.prepare(where)
+        found.append(state.local_cluster(settings, where))
+    assert found[0] == found[1]
+    assert (found[0] != found[2]) is named
+    assert all(name.startswith("embedded") for name in found)
 
 
 async def test_without_persistence_no_state_is_saved(tmp_path: Path) -> None:
