@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 import yaml
+from infrastructure import Points
 
 from tools.servers.process import free_port
 
@@ -29,17 +30,17 @@ class Sentinel:
         self.state = directory / "state"
         self._log = directory / "sentinel.log"
         self._file = directory / "sentinel.yaml"
-        self._file.write_text(
-            yaml.safe_dump(
-                {
-                    "state_dir": str(self.state),
-                    "api": {"bind_addr": f"127.0.0.1:{self.port}"},
-                    "observability": {"log_level": "warning"},
-                    **configuration,
-                }
-            )
-        )
         self._process: subprocess.Popen[bytes] | None = None
+        self.configure(configuration)
+
+    def configure(self, configuration: dict[str, Any]) -> None:
+        """Write its file; a running one goes by it after `reload`."""
+        own = {
+            "state_dir": str(self.state),
+            "api": {"bind_addr": f"127.0.0.1:{self.port}"},
+            "observability": {"log_level": "warning"},
+        }
+        self._file.write_text(yaml.safe_dump(own | configuration))
 
     def start(self) -> None:
         """Start the process; does not wait."""
@@ -79,6 +80,16 @@ class Sentinel:
             self._process.send_signal(signal.SIGTERM)
         return self._process.wait(timeout=30)
 
+    def reload(self) -> None:
+        """SIGHUP; does not wait."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGHUP)
+
+    def command(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """`sentinel WORDS --config FILE` with its own file, run to its end."""
+        command = [sys.executable, "-m", "sentinel.cli.main", *words, "--config", str(self._file)]
+        return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
     @property
     def running(self) -> bool:
         """Whether the process runs."""
@@ -90,8 +101,12 @@ class Sentinel:
 
     def get(self, path: str) -> Any:
         """The JSON answer of a GET."""
+        return json.loads(self.text(path))
+
+    def text(self, path: str) -> str:
+        """The answer of a GET as it came."""
         with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=10) as answer:
-            return json.load(answer)
+            return str(answer.read(), "utf-8")
 
     def status_of(self, path: str) -> int:
         """The status of a GET; 0 when nobody answers."""
@@ -150,3 +165,12 @@ def make_sentinel(tmp_path: Path) -> Iterator[Callable[[dict[str, Any]], Sentine
     for sentinel in made:
         if sentinel.running:
             sentinel.kill()
+
+
+@pytest.fixture
+def points(tmp_path: Path) -> Iterator[Points]:
+    """The double of InfluxDB."""
+    double = Points(tmp_path)
+    double.start()
+    yield double
+    double.stop()
