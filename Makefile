@@ -37,7 +37,7 @@ check: .venv/project .venv/development ## Format, lint, types and the rules betw
 	$(BIN)/mypy --strict sdk/python/src examples/producers
 	$(BIN)/lint-imports
 
-bench: .venv/project ## Measure the pipeline.
+bench: .venv/project .venv/development servers ## Measure throughput, latency, memory and the API: six minutes.
 	$(BIN)/python bench/pipeline.py
 
 image: .venv/project ## Build the container image with buildah (needs root).

@@ -1,305 +1,265 @@
-"""What an event costs, from Kafka to SQLite, beside two floors measured in the same run.
+"""What an event costs from Kafka to a store, how long it takes, how much memory that needs, and what the API answers meanwhile.
 
-    make bench            # the default run: 500 series x 6 metrics, 10% of events with 1,500 characters of text
-    python bench/pipeline.py --events 200000 --text-share 0 --json
+    make bench                                   everything, in less than eight minutes
+    python bench/pipeline.py --only a,b,c --events 100000 --json
 
-Three consumers read the same topic of a real broker on this machine:
+    (a) aiokafka `getmany` alone                    (e) Kafka to the InfluxDB double, which parses and keeps every point
+    (b) the same and `orjson.loads` of every record (f) from the producer's hand-over to the store's confirm
+    (c) the whole daemon, Kafka to SQLite           (g) memory, idle and under load with full windows
+    (d) the whole daemon, Kafka to line protocol    (h) the API under that load
+    (s) the steps of (c) and (d), one by one
 
-    (a) aiokafka `getmany` alone
-    (b) the same and `orjson.loads` of every record
-    (c) Sentinel: decode, validate, sanitize, score with four detectors, store in SQLite, commit
-
-CPU time is that of the measuring process alone (all threads, user and system); each consumer runs in a process of its own, in turn,
-several rounds, and the median counts. On a shared machine compare the ratios, not the times.
+In (d) the other side of HTTP is a process that reads what is sent and answers 204 at once (`bench/sink.py`), so sending is part of the
+cost. Brokers, producers, consumers and servers are processes of their own on one machine. CPU time is that of the consuming process
+alone, all its threads, user and system. On a shared machine compare ratios, not times.
 """
 
 import argparse
 import asyncio
 import json
 import os
-import resource
+import platform
 import statistics
-import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Iterator
+import urllib.request
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-ROOT = Path(__file__).resolve().parents[1]
-os.environ.setdefault("NUMBA_CACHE_DIR", str(ROOT / ".numba_cache"))
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # as `sentinel run` does
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-FLOOR_EVENTS_PER_S = 60_000
+from bench.processes import BenchError, Child, dot, figures_of, left_s, prepare_environment, server
+from bench.report import text
+from bench.resident import QUESTIONS, idle, under_load
+from bench.traffic import MODELS, Traffic
+from tools.servers.kafka import Broker, kafka
+from tools.servers.process import ServerError, free_port
+
+PARTS: Final = "abcdefghs"
+SLACK_S: Final = 6.0
+"""Load beyond what is measured under it."""
 
 
 def arguments() -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(description="CPU per event from Kafka to SQLite, beside aiokafka alone and aiokafka + orjson.")
-    parser.add_argument("--events", type=int, default=300_000, help="events measured per round")
+    parser = argparse.ArgumentParser(description="What Sentinel costs, beside aiokafka alone and aiokafka + orjson.")
+    parser.add_argument("--only", type=parts, default=set(PARTS), metavar="a,b,...", help="some of the parts a to h, and s")
+    parser.add_argument("--events", type=int, default=300_000, help="events a round of (a) to (d)")
     parser.add_argument("--partitions", type=int, default=4)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--series", type=int, default=500)
-    parser.add_argument("--text-share", type=float, default=0.1)
+    parser.add_argument("--text-share", type=float, default=0.1, help="events with texts")
     parser.add_argument("--text-length", type=int, default=1_500, help="characters of prompt and response together")
+    parser.add_argument("--latency-rate", type=int, default=5_000, help="events a second of (f)")
+    parser.add_argument("--load-rate", type=int, default=10_000, help="events a second of (g) and (h)")
+    parser.add_argument("--windows", type=int, default=5_000, help="full windows of (g) and (h)")
+    parser.add_argument("--seconds", type=float, default=20.0, help="of (f) and (g)")
+    parser.add_argument("--query-seconds", type=float, default=4.0, help="of each question of (h)")
     parser.add_argument("--json", action="store_true")
-    parser.add_argument("--child", choices=("getmany", "orjson", "sentinel"), help=argparse.SUPPRESS)
-    parser.add_argument("--bootstrap", help=argparse.SUPPRESS)
     return parser.parse_args()
 
 
-# ------------------------------------------------------------------------------------------------------------- the consumers
-
-
-async def consume(bootstrap: str, events: int, *, parse: bool) -> dict[str, Any]:
-    """Floors (a) and (b): read the topic and count."""
-    import gc
-
-    import orjson
-    from aiokafka import AIOKafkaConsumer
-
-    gc.set_threshold(100_000, 50, 100)
-    consumer = AIOKafkaConsumer(
-        "bench", bootstrap_servers=bootstrap, group_id=None, auto_offset_reset="earliest", max_partition_fetch_bytes=1_048_576
-    )
-    await consumer.start()
-    done, cpu, began = 0, time.process_time(), time.perf_counter()
-    while done < events:
-        for records in (await consumer.getmany(timeout_ms=1_000, max_records=5_000)).values():
-            done += len(records)
-            if parse:
-                for record in records:
-                    orjson.loads(record.value)
-    result = {"events": done, "cpu_s": time.process_time() - cpu, "wall_s": time.perf_counter() - began}
-    await consumer.stop()
-    return result
-
-
-async def sentinel(bootstrap: str, events: int) -> dict[str, Any]:
-    """The product (c): a whole daemon, API included, until every event is stored."""
-    from sentinel.app.daemon import Daemon
-    from sentinel.app.serve import tune_garbage_collection
-    from sentinel.config.schema import Api, Config, Ingestion, Kafka, Observability
-    from sentinel.observability.logs import configure
-
-    configure("error", as_json=True)
-    with tempfile.TemporaryDirectory() as state:
-        config = Config(
-            state_dir=state,
-            api=Api(bind_addr="127.0.0.1:0"),
-            ingestion=Ingestion(
-                kafka=Kafka(brokers=[bootstrap], topic="bench", group_id=f"bench-{os.getpid()}", auto_offset_reset="earliest")
-            ),
-            observability=Observability(log_level="error"),
-        )
-        daemon = Daemon(config)
-        await daemon.start()
-        tune_garbage_collection()
-        idle_rss = rss_bytes()
-        cpu, began = time.process_time(), time.perf_counter()
-        serving = asyncio.create_task(daemon.serve())
-        total = daemon.pipeline.ledger.total
-        while total().stored + total().dead_lettered < events and not serving.done():  # noqa: ASYNC110  polling is what an observer does
-            await asyncio.sleep(0.02)
-        result = {"events": total().stored, "cpu_s": time.process_time() - cpu, "wall_s": time.perf_counter() - began}
-        stages = {
-            sample.labels["stage"]: sample.value
-            for family in daemon.metrics.pipeline_stage_seconds.collect()
-            for sample in family.samples
-            if sample.name.endswith("_sum")
-        }
-        daemon.stop()
-        await serving
-        counts = await daemon.store.counts()
-        await daemon.close()
-    return result | {
-        "stages_wall_s": stages,
-        "anomalies": counts.anomalies,
-        "rss_idle_mb": idle_rss / 2**20,
-        "rss_mb": rss_bytes() / 2**20,
-        "rss_peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
-    }
-
-
-def rss_bytes() -> int:
-    """Resident memory now."""
-    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
-
-
-def child(options: argparse.Namespace) -> None:
-    """One consumer in a process of its own; its figures as JSON on standard output."""
-    import uvloop
-
-    coroutine = (
-        sentinel(options.bootstrap, options.events)
-        if options.child == "sentinel"
-        else consume(options.bootstrap, options.events, parse=options.child == "orjson")
-    )
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        print(json.dumps(runner.run(coroutine)))
-
-
-# ------------------------------------------------------------------------------------------------------- stages of the middle
-
-
-def stage_costs(options: argparse.Namespace) -> dict[str, float]:
-    """CPU us per event of each pure stage, in batches of 5,000, windows full."""
-    import numpy as np
-
-    from sentinel.app.serve import tune_garbage_collection
-    from sentinel.config.schema import DeadLetters, Detection, Parsing, Privacy, Validation
-    from sentinel.core.batch import Delivery, PartitionId, learnable
-    from sentinel.detection.baselines import Baselines
-    from sentinel.detection.judge import judge
-    from sentinel.ingestion.decode import decode
-    from sentinel.ingestion.sanitize import Sanitizer
-    from sentinel.ingestion.validate import validate
-    from sentinel.pipeline.shard import RecentIds
-
-    tune_garbage_collection()
-    records = [record for block in traffic(options, 100_000) for record in block]
-    sanitizer = Sanitizer(Parsing(), Validation(), Privacy(), DeadLetters(), b"k" * 32)
-    baselines, recent = Baselines(Detection()), RecentIds(50_000)
-    spent: dict[str, float] = dict.fromkeys(("decode", "validate", "sanitize", "dedupe", "score", "judge"), 0.0)
-    counted = 0
-    now = time.time_ns()
-    for start in range(0, len(records), 5_000):
-        part = records[start : start + 5_000]
-        n = len(part)
-        offsets = np.arange(start, start + n, dtype=np.int64)
-        delivery = Delivery(PartitionId("c", "t", 0), part, offsets, np.full(n, now), now, 0, 1)
-        marks = [time.process_time()]
-        batch = decode(delivery, Parsing()).batch
-        assert batch is not None
-        marks.append(time.process_time())
-        valid, _ = validate(batch, Validation())
-        assert valid is not None
-        marks.append(time.process_time())
-        clean = sanitizer.batch(valid)
-        marks.append(time.process_time())
-        recent.unseen(clean.event_ids)
-        marks.append(time.process_time())
-        fired = baselines.score_and_update(clean.names, clean.series, learnable(clean.metrics, clean.flags))
-        marks.append(time.process_time())
-        judge(fired, clean, Validation(), 1_000)
-        marks.append(time.process_time())
-        if start >= len(records) // 2:
-            counted += n
-            for stage, begin, end in zip(spent, marks, marks[1:], strict=False):
-                spent[stage] += end - begin
-    return {stage: seconds / counted * 1e6 for stage, seconds in spent.items()}
-
-
-# ------------------------------------------------------------------------------------------------------------------ the run
-
-
-def traffic(options: argparse.Namespace, events: int) -> Iterator[list[bytes]]:
-    """Simulated events: `series` series, all six metrics in each, texts as asked for."""
-    from sentinel.testing.profiles import make_fleet, model_profiles, service_profiles
-    from sentinel.testing.simulator import Simulator
-
-    services = service_profiles([f"service-{i}" for i in range(max(1, options.series // 10))])
-    models = model_profiles([f"model-{i}" for i in range(min(10, options.series))])
-    fleet = make_fleet([replace(service, streaming=True) for service in services], models)
-    simulator = Simulator(1, fleet=fleet, text_share=options.text_share, text_length=options.text_length // 2)
-    return simulator.events(events, time.time_ns() - events * 1_000_000, 1_000_000)
-
-
-async def produce(bootstrap: str, options: argparse.Namespace) -> float:
-    """Fill the topic; returns the mean record size in bytes."""
-    from aiokafka import AIOKafkaProducer
-
-    producer = AIOKafkaProducer(bootstrap_servers=bootstrap, linger_ms=20, max_batch_size=262_144)
-    await producer.start()
-    size = count = 0
-    for block in traffic(options, options.events):
-        for record in block:
-            await producer.send("bench", record, partition=count % options.partitions)
-            size += len(record)
-            count += 1
-    await producer.stop()
-    return size / count
-
-
-def measured(kind: str, bootstrap: str, options: argparse.Namespace) -> dict[str, Any]:
-    """One round of one consumer."""
-    command = [sys.executable, __file__, "--child", kind, "--bootstrap", bootstrap, "--events", str(options.events)]
-    answer = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)  # noqa: S603  our own file
-    found: dict[str, Any] = json.loads(answer.stdout)
-    assert found["events"] >= options.events, f"{kind} saw {found['events']} of {options.events} events"
+def parts(given: str) -> set[str]:
+    """The parts that are asked for."""
+    found = set(given.split(","))
+    if not found <= set(PARTS):
+        raise argparse.ArgumentTypeError(f"parts are {', '.join(PARTS)}")
     return found
 
 
-def main() -> None:
-    """Produce, measure in turns, print."""
-    options = arguments()
-    if options.child:
-        child(options)
-        return
-    from tools.servers.kafka import kafka
+class Bench:
+    """All parts, with the servers they share.
 
-    rounds: dict[str, list[dict[str, Any]]] = {"getmany": [], "orjson": [], "sentinel": []}
-    with kafka() as broker:
-        asyncio.run(broker.create_topic("bench", options.partitions))
-        mean_bytes = asyncio.run(produce(broker.bootstrap, options))
-        for _ in range(options.rounds):
-            for kind, results in rounds.items():
-                results.append(measured(kind, broker.bootstrap, options))
-                print(".", end="", file=sys.stderr, flush=True)
-    print(file=sys.stderr)
-    report = summary(rounds, mean_bytes, options)
-    print(json.dumps(report, indent=2) if options.json else text(report))
+    Args:
+        options: of the command line.
+        broker: a running one.
+        directory: for logs.
+        sink: where line protocol goes in (d).
+    """
+
+    def __init__(self, options: argparse.Namespace, broker: Broker, directory: Path, sink: str) -> None:
+        self.options = options
+        self.failed: dict[str, str] = {}
+        self._broker = broker
+        self._directory = directory
+        self._sink = sink
+        self._traffic = Traffic(options.events, options.series, options.text_share, options.text_length, options.partitions)
+
+    def run(self) -> dict[str, Any]:
+        """Measure what is asked for."""
+        only: set[str] = self.options.only
+        report: dict[str, Any] = {"setting": self._setting()}
+        for name, needs, work in (
+            ("throughput", "abcds", self._throughput),
+            ("double", "e", self._double),
+            ("steps", "s", lambda: self._steps(report["throughput"])),
+            ("latency", "f", self._latency),
+            ("idle", "g", self._idle),
+            ("load", "gh", self._load),
+        ):
+            if only & set(needs):
+                self._attempt(report, name, work)
+        return report | {"failed": self.failed}
+
+    def _attempt(self, report: dict[str, Any], name: str, work: Callable[[], dict[str, Any]]) -> None:
+        """A part that cannot be measured does not keep the others from it."""
+        if left_s() <= 0:
+            self.failed[name] = "the time was over"
+            return
+        try:
+            report[name] = work()
+        except (BenchError, ServerError, KeyError) as error:
+            self.failed[name] = f"{type(error).__name__}: {error}"
+
+    def _setting(self) -> dict[str, Any]:
+        return {
+            "options": {name: value for name, value in vars(self.options).items() if name != "only"},
+            "python": platform.python_version(),
+            "cores": os.cpu_count(),
+            "load_average": os.getloadavg()[0],
+            "file_system": file_system(Path(tempfile.gettempdir())),
+        }
+
+    # ------------------------------------------------------------------------------------------------------- throughput
+
+    def _topic(self, name: str, traffic: Traffic | None = None) -> dict[str, Any]:
+        """Create a topic, and fill it."""
+        asyncio.run(self._broker.create_topic(name, self.options.partitions))
+        filled = figures_of("traffic", "fill", self._broker.bootstrap, name, traffic) if traffic else {}
+        dot()
+        return filled
+
+    def _throughput(self) -> dict[str, Any]:
+        """Rounds of (a) to (d), in turns; the median of each."""
+        filled = self._topic("bench", self._traffic)
+        commands = {"a": ("getmany",), "b": ("orjson",), "c": ("daemon",), "d": ("daemon", "--influx", self._sink)}
+        wanted = [name for name in commands if name in self.options.only or ("s" in self.options.only and name == "c")]
+        rounds: dict[str, list[dict[str, Any]]] = {name: [] for name in wanted}
+        for _ in range(self.options.rounds):
+            for name, results in rounds.items():
+                results.append(self._round(commands[name], "bench", self.options.events))
+        return {"mean_bytes": filled["mean_bytes"], **{name: medians(results) for name, results in rounds.items()}}
+
+    def _round(self, command: tuple[str, ...], topic: str, events: int) -> dict[str, Any]:
+        kind, *more = command
+        before = self._sunk() if self._sink in more else 0
+        with Child("consumers", kind, self._broker.bootstrap, topic, events, *more) as child:
+            if kind == "daemon":
+                child.wait_line()
+            found = child.result()
+        if found["events"] < events:
+            raise BenchError(f"{kind} saw {found['events']} of {events} events")
+        if self._sink in more and (sunk := self._sunk() - before) < events:
+            raise BenchError(f"the other side was sent {sunk} lines for {events} events")
+        dot()
+        return found
+
+    def _sunk(self) -> int:
+        """Lines that were sent to the bucket of events so far."""
+        with urllib.request.urlopen(f"{self._sink}/stats", timeout=10) as answer:  # noqa: S310  our own address
+            lines: dict[str, int] = json.load(answer)["lines"]
+        return sum(count for target, count in lines.items() if "db=telemetry" in target)
+
+    def _double(self) -> dict[str, Any]:
+        """One round against the double, with fewer events: it parses every line in Python."""
+        traffic = replace(self._traffic, events=self.options.events // 5)
+        filled = self._topic("double", traffic)
+        port = free_port()
+        with server("the InfluxDB double", ["-m", "sentinel.testing.influx_double", "--port", str(port)], port, self._directory):
+            found = self._round(("daemon", "--influx", f"http://127.0.0.1:{port}"), "double", traffic.events)
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/stats", timeout=10) as answer:
+                kept = json.load(answer)["rows"]["telemetry"]["llm_telemetry"]
+        if kept != traffic.events:
+            raise BenchError(f"the double holds {kept} points for {traffic.events} events")
+        return {"mean_bytes": filled["mean_bytes"], "e": medians([found])}
+
+    def _steps(self, throughput: dict[str, Any]) -> dict[str, Any]:
+        """The steps, in deliveries and writes as large as those of (c)."""
+        c = throughput["c"]
+        sizes = ("--delivery", round(c["per_delivery"]), "--write", round(c["per_write"]), "--fold", round(2 * c["per_wall_s"]))
+        found = figures_of("stages", self._traffic, "--rounds", self.options.rounds, *sizes, "--influx", self._sink, within_s=180)
+        dot()
+        return found
+
+    # ---------------------------------------------------------------------------------------------------------- latency
+
+    def _latency(self) -> dict[str, Any]:
+        """Paced events into each store."""
+        return {"sqlite": self._aged("sqlite"), "line": self._aged("line", "--influx", self._sink)}
+
+    def _aged(self, name: str, *more: str) -> dict[str, Any]:
+        options, warm_s = self.options, 2.0
+        self._topic(f"latency-{name}")
+        events = int(options.latency_rate * (options.seconds + warm_s))
+        traffic = replace(self._traffic, events=events, rate=options.latency_rate, keyed=True)
+        place = (self._broker.bootstrap, f"latency-{name}")
+        with Child("consumers", "daemon", *place, events, "--ages", warm_s, *more) as daemon:
+            daemon.wait_line()
+            with Child("traffic", "paced", *place, traffic) as producer:
+                producer.wait_line()
+                found = daemon.result() | {"producer": producer.result()}
+        dot()
+        sizes = {"per_delivery": found["events"] / found["deliveries"], "per_write": found["events"] / found["writes"]}
+        return found | sizes | {"cores": found["cpu_s"] / found["wall_s"]}
+
+    # ----------------------------------------------------------------------------------------------------- memory and API
+
+    def _idle(self) -> dict[str, Any]:
+        """Daemons with nothing to do."""
+        self._topic("idle")
+        bootstrap = self._broker.bootstrap
+        return {
+            "sqlite": idle(bootstrap, "idle", None),
+            "influxdb": idle(bootstrap, "idle", self._sink),
+            "first_start": idle(bootstrap, "idle", None, compiling=True),
+        }
+
+    def _load(self) -> dict[str, Any]:
+        """A daemon with full windows under load, and its API."""
+        options = self.options
+        self._topic("load")
+        query_s = options.query_seconds if "h" in options.only else 0.0
+        series = -(-options.windows // (6 * MODELS)) * MODELS
+        events = int(options.load_rate * (options.seconds + QUESTIONS * query_s + SLACK_S))
+        traffic = replace(self._traffic, events=events, series=series, rate=options.load_rate, even=True, keyed=True, seed=2)
+        return under_load(self._broker.bootstrap, "load", traffic, options.seconds, query_s)
 
 
-def summary(rounds: dict[str, list[dict[str, Any]]], mean_bytes: float, options: argparse.Namespace) -> dict[str, Any]:
-    """Medians and ratios."""
-    us = {kind: statistics.median(r["cpu_s"] / r["events"] * 1e6 for r in results) for kind, results in rounds.items()}
-    wall = {kind: statistics.median(r["events"] / r["wall_s"] for r in results) for kind, results in rounds.items()}
-    last = rounds["sentinel"][-1]
-    return {
-        "events": options.events,
-        "mean_record_bytes": round(mean_bytes),
-        "series": options.series,
-        "text_share": options.text_share,
-        "cpu_us_per_event": us,
-        "events_per_cpu_s": {kind: 1e6 / cost for kind, cost in us.items()},
-        "events_per_wall_s": wall,
-        "ratio_to_orjson": us["sentinel"] / us["orjson"],
-        "stages_cpu_us_per_event": stage_costs(options),
-        "anomalies_per_event": last["anomalies"] / last["events"],
-        "rss_idle_mb": last["rss_idle_mb"],
-        "rss_mb": last["rss_mb"],
-        "rss_peak_mb": last["rss_peak_mb"],
+def medians(rounds: list[dict[str, Any]]) -> dict[str, float]:
+    """Cost and speed, the medians of some rounds; sizes and memory of the last."""
+    last = rounds[-1]
+    found = {
+        "us": statistics.median(one["cpu_s"] / one["events"] * 1e6 for one in rounds),
+        "per_wall_s": statistics.median(one["events"] / one["wall_s"] for one in rounds),
     }
+    if "deliveries" in last:
+        found |= {"per_delivery": last["events"] / last["deliveries"], "per_write": last["events"] / last["writes"]}
+        found |= {"rss_mb": last["rss_mb"], "anomalies_per_event": last["anomalies"] / last["events"]}
+    return found
 
 
-def text(report: dict[str, Any]) -> str:
-    """The report for people."""
-    us, rate, wall = report["cpu_us_per_event"], report["events_per_cpu_s"], report["events_per_wall_s"]
-    names = {"getmany": "(a) aiokafka getmany", "orjson": "(b) (a) + orjson.loads", "sentinel": "(c) Sentinel, Kafka to SQLite"}
-    load = f"{report['events']:,} events of {report['mean_record_bytes']} bytes, {report['series']} series"
-    lines = [
-        f"{load}, {report['text_share']:.0%} with text; medians; CPU of the consuming process",
-        "",
-        f"{'':32}{'CPU us/event':>14}{'events/CPU-s':>14}{'events/s wall':>15}",
-    ]
-    lines += [f"{name:32}{us[kind]:14.2f}{rate[kind]:14,.0f}{wall[kind]:15,.0f}" for kind, name in names.items()]
-    stages = report["stages_cpu_us_per_event"]
-    rest = us["sentinel"] - us["getmany"] - sum(stages.values())
-    lines += ["", f"(c) costs {report['ratio_to_orjson']:.2f} times (b). Where it goes, CPU us/event:", ""]
-    shares = {"read from Kafka (a)": us["getmany"], **stages, "store, loop and the rest": rest}
-    lines += [f"  {stage:28}{cost:8.2f}{cost / us['sentinel']:8.0%}" for stage, cost in shares.items()]
-    rss = f"RSS idle {report['rss_idle_mb']:.0f} MB, after the run {report['rss_mb']:.0f} MB, peak {report['rss_peak_mb']:.0f} MB"
-    lines += [
-        "",
-        f"anomalies per event {report['anomalies_per_event']:.3f}; {rss}",
-        f"floor: {FLOOR_EVENTS_PER_S:,} events/s/core: {'reached' if rate['sentinel'] >= FLOOR_EVENTS_PER_S else 'MISSED'}",
-    ]
-    return "\n".join(lines)
+def file_system(path: Path) -> str:
+    """The kind of file system a directory is on: syncing costs nothing on some."""
+    mounts = [line.split()[1:3] for line in Path("/proc/mounts").read_text(encoding="utf-8").splitlines()]
+    return max((where, kind) for where, kind in mounts if path.is_relative_to(where))[1]
+
+
+def main() -> int:
+    """Measure and print; 1 when something could not be measured. A floor that is missed is told, and no failure."""
+    options = arguments()
+    prepare_environment()
+    port = free_port()
+    with tempfile.TemporaryDirectory(prefix="sentinel-bench-") as name, kafka() as broker:
+        directory = Path(name)
+        with server("the sink", ["-m", "bench.sink", "--port", str(port)], port, directory):
+            bench = Bench(options, broker, directory, f"http://127.0.0.1:{port}")
+            report = bench.run()
+    print(file=sys.stderr)
+    print(json.dumps(report, indent=2) if options.json else text(report))
+    return int(bool(report["failed"]))
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
