@@ -12,6 +12,7 @@ the write, so that it stays within any retention and within the newest files of 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import repeat
 from typing import Final
 
 import numpy as np
@@ -32,6 +33,7 @@ MAX_EXTRA_PARTS: Final = 32
 """Fields that the rest of one event may take, each of up to MAX_STRING_BYTES: `extra`, `extra_2` and so on."""
 
 _HEADS_KEPT: Final = 50_000
+_ANOMALY_NUMBERS: Final = ("value", "score", "expected", "lower", "upper", "mean", "sd")
 _LARGEST: Final = float(np.finfo(np.float64).max)
 
 
@@ -50,6 +52,7 @@ class Heads:
     def __init__(self, kept: int = _HEADS_KEPT) -> None:
         self._kept = kept
         self._heads: dict[tuple[PartitionId, SeriesKey, Dimensions, int, int, int], str] = {}
+        self._anomalies: dict[tuple[PartitionId, SeriesKey, int, int, int, int], str] = {}
 
     def of(self, source: PartitionId, series: SeriesKey, dimensions: Dimensions, flags: int, dialect: int, sub: int) -> str:
         """The head of an event. Raises UnfitError when a name cannot be written."""
@@ -59,6 +62,16 @@ class Heads:
             if len(self._heads) >= self._kept:
                 self._heads.clear()
             head = self._heads[key] = _head(*key)
+        return head
+
+    def of_anomaly(self, source: PartitionId, series: SeriesKey, metric: int, detector: int, severity: int, sub: int) -> str:
+        """The head of an anomaly. Raises UnfitError when a name cannot be written."""
+        key = (source, series, metric, detector, severity, sub)
+        head = self._anomalies.get(key)
+        if head is None:
+            if len(self._anomalies) >= self._kept:
+                self._anomalies.clear()
+            head = self._anomalies[key] = _anomaly_head(*key)
         return head
 
 
@@ -79,10 +92,36 @@ def point_times(ts_ns: Int64, offsets: Int64) -> Int64:
     return times
 
 
-def anomaly_lines(batch: CleanBatch, found: AnomalyBatch, chosen: Sequence[int]) -> list[str]:
-    """The anomalies numbered `chosen` as lines. Raises UnfitError when a name of the event cannot be written."""
-    times = point_times(batch.ts_ns, batch.offsets)
-    return [_anomaly_line(batch, found, i, int(times[found.event[i]])) for i in chosen]
+def anomaly_lines(batch: CleanBatch, found: AnomalyBatch, chosen: Sequence[int], heads: Heads) -> list[str]:
+    """The anomalies numbered `chosen` as lines, whole columns at a time. Raises UnfitError when a name of an event cannot be written."""
+    if not len(chosen):
+        return []
+    at = np.asarray(chosen, np.int64)
+    event = found.event[at]
+    rows = event.tolist()
+    # Infinite where a constant series moved: the largest number says the same, and can be written.
+    numbers = [line_protocol.floats(name, np.clip(getattr(found, name)[at], -_LARGEST, _LARGEST)) for name in _ANOMALY_NUMBERS]
+    fragments = zip(
+        _anomaly_heads(batch, found, at, heads),
+        line_protocol.strings("id", [found.ids[i] for i in at.tolist()]),
+        *numbers,
+        line_protocol.integers("samples", found.samples[at].astype(np.int64)),
+        repeat(f"window={found.window}i,", len(rows)),
+        line_protocol.integers("offset", batch.offsets[event]),
+        line_protocol.strings("event_id", [batch.event_ids[row] for row in rows]),
+        line_protocol.strings("trace_id", [batch.trace_ids[row] for row in rows]),
+        line_protocol.integers("ts_ns", batch.ts_ns[event], behind=" "),
+        line_protocol.times(point_times(batch.ts_ns[event], batch.offsets[event])),
+        strict=True,
+    )
+    return list(map("".join, fragments))
+
+
+def _anomaly_heads(batch: CleanBatch, found: AnomalyBatch, at: Int64, heads: Heads) -> list[str]:
+    event = found.event[at]
+    kinds = (found.metric[at], found.detector[at], found.severity[at], batch.subs[event])
+    columns = zip(batch.series[event].tolist(), *(column.tolist() for column in kinds), strict=True)
+    return [heads.of_anomaly(batch.source, batch.names[series], *kind) for series, *kind in columns]
 
 
 def position_line(source: PartitionId, next_offset: int, now_ns: int) -> str:
@@ -202,28 +241,14 @@ def _faults(batch: CleanBatch, rows: Int64, heads: Heads) -> list[tuple[int, str
     return []
 
 
-def _anomaly_line(batch: CleanBatch, found: AnomalyBatch, i: int, time_ns: int) -> str:
-    event = int(found.event[i])
-    numbers = ("value", "score", "expected", "lower", "upper", "mean", "sd")
-    return line_protocol.point(
+def _anomaly_head(source: PartitionId, series: SeriesKey, metric: int, detector: int, severity: int, sub: int) -> str:
+    return line_protocol.head(
         ANOMALIES,
         [
-            *zip(SeriesKey._fields, batch.names[int(batch.series[event])], strict=True),
-            ("metric", METRIC_NAMES[int(found.metric[i])]),
-            ("detector", DETECTORS[int(found.detector[i])]),
-            ("severity", SEVERITIES[int(found.severity[i])]),
-            *_place(batch.source, int(batch.subs[event])),
+            *zip(SeriesKey._fields, series, strict=True),
+            ("metric", METRIC_NAMES[metric]),
+            ("detector", DETECTORS[detector]),
+            ("severity", SEVERITIES[severity]),
+            *_place(source, sub),
         ],
-        [
-            ("id", found.ids[i]),
-            # Infinite where a constant series moved: the largest number says the same, and can be written.
-            *((name, float(np.clip(getattr(found, name)[i], -_LARGEST, _LARGEST))) for name in numbers),
-            ("samples", int(found.samples[i])),
-            ("window", found.window),
-            ("offset", int(batch.offsets[event])),
-            ("ts_ns", int(batch.ts_ns[event])),
-            ("event_id", batch.event_ids[event]),
-            ("trace_id", batch.trace_ids[event]),
-        ],
-        time_ns,
     )

@@ -84,7 +84,7 @@ def requests_of(items: Sequence[StoreWrite], section: InfluxDB, heads: Heads) ->
         refusals += [Refusal(*place_of(batch, row), reason, "", 0) for row, reason in made.refused]
         unfit = {row for row, _ in made.refused}
         chosen = [i for i, event in enumerate(found.event.tolist()) if event not in unfit]
-        anomalies.add(influx_points.anomaly_lines(batch, found, chosen), batch, found.event[chosen].tolist())
+        anomalies.add(influx_points.anomaly_lines(batch, found, chosen, heads), batch, found.event[chosen].tolist())
     kinds: tuple[tuple[Kind, str, Points], ...] = (
         ("event", section.telemetry_bucket, events),
         ("anomaly", section.anomaly_bucket, anomalies),

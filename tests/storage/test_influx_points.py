@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from line_protocol_parser import parse_line
 
-from sentinel.core.anomaly import DetectorName
+from sentinel.core.anomaly import DETECTORS, DetectorName
 from sentinel.core.batch import CleanBatch, Dimensions, Flag, SeriesKey
-from sentinel.core.metrics import LATENCY
+from sentinel.core.metrics import COST, LATENCY
 from sentinel.storage import influx_points, line_protocol
 from sentinel.storage.influx_points import HOUR_NS, Heads, event_lines
 from sentinel.storage.line_protocol import MAX_STRING_BYTES
@@ -166,7 +166,7 @@ def test_an_anomaly_is_one_point_at_its_events_time() -> None:
     batch = events(3)
     found = anomalies(batch, [(2, LATENCY, DetectorName.CUSUM, 2)])
     found.score[0] = np.inf
-    (line,) = influx_points.anomaly_lines(batch, found, [0])
+    (line,) = influx_points.anomaly_lines(batch, found, [0], Heads())
     point = parse_line(line)
     assert point["measurement"] == "llm_anomalies"
     assert point["tags"]["detector"] == "cusum"
@@ -175,6 +175,30 @@ def test_an_anomaly_is_one_point_at_its_events_time() -> None:
     assert point["fields"]["score"] == np.finfo(float).max
     assert "lower" not in point["fields"]
     assert point["time"] == parse_line(lines(batch)[2])["time"]
+
+
+def test_many_anomalies_are_written_each_with_its_own_values() -> None:
+    """Columns do not slip: each line has the numbers, the names and the time of its own anomaly and event, also what few have."""
+    names = tuple(SeriesKey("default", f"service {i}", "m=1") for i in range(3))
+    batch = replace(events(9, names=names), subs=np.array([0, 0, 1] * 3, np.int32))
+    batch = replace(batch, event_ids=[None, 'say "hi"', *batch.event_ids[2:]], trace_ids=["t", *[None] * 8])
+    kinds = [(LATENCY, DetectorName.ZSCORE, 1), (LATENCY, DetectorName.CUSUM, 2), (COST, DetectorName.MAD, 0)]
+    found = anomalies(batch, [(event, *kinds[event % 3]) for event in range(9)])
+    chosen = [7, 0, 1, 2, 5]
+    written = influx_points.anomaly_lines(batch, found, chosen, heads := Heads())
+    assert written == influx_points.anomaly_lines(batch, found, chosen, heads)
+    assert influx_points.anomaly_lines(batch, found, [], heads) == []
+    events_written = lines(batch)
+    for at, line in zip(chosen, written, strict=True):
+        point, row = parse_line(line), int(found.event[at])
+        assert (point["fields"]["id"], point["fields"]["value"]) == (found.ids[at], found.value[at])
+        assert (point["fields"]["offset"], point["fields"]["samples"]) == (batch.offsets[row], found.samples[at])
+        assert point["fields"].get("event_id") == batch.event_ids[row]
+        assert point["fields"].get("trace_id") == batch.trace_ids[row]
+        assert point["tags"]["service"] == batch.names[batch.series[row]].service
+        assert point["tags"]["detector"] == DETECTORS[found.detector[at]]
+        assert point["tags"].get("sub") == (str(batch.subs[row]) if batch.subs[row] else None)
+        assert point["time"] == parse_line(events_written[row])["time"]
 
 
 @pytest.mark.parametrize("now_ns", [START_NS, START_NS + 1])
