@@ -24,6 +24,7 @@ from sentinel.observability.metrics import Metrics
 
 STATUS = "/api/v1/status"
 EVERYWHERE = "0.0.0.0:0"
+LOOPBACK = "127.0.0.1:0"
 
 
 @pytest.fixture
@@ -139,9 +140,9 @@ async def test_where_no_key_is_required_a_given_one_still_counts(ring: KeyRing) 
 @pytest.mark.parametrize(
     ("api", "without_key", "metrics"),
     [
-        (Api(), 200, 200),
-        (Api(require_keys=False), 200, 200),
-        (Api(require_keys=True), 401, 200),
+        (Api(bind_addr=LOOPBACK), 200, 200),
+        (Api(bind_addr=LOOPBACK, require_keys=False), 200, 200),
+        (Api(bind_addr=LOOPBACK, require_keys=True), 401, 200),
         (Api(bind_addr=EVERYWHERE), 401, 401),
         (Api(bind_addr=EVERYWHERE, require_keys=True), 401, 401),
         (Api(bind_addr=EVERYWHERE, metrics_public=True), 401, 200),
