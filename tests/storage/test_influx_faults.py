@@ -55,13 +55,17 @@ async def test_a_server_that_is_down_loses_nothing(double: InfluxDouble) -> None
 async def test_it_breaks_in_the_middle_of_a_write(double: InfluxDouble) -> None:
     """Connections that break while requests are under way leave the position where it was; the repeat completes the write."""
     double.faults.delay_s = 0.05
-    async with opened(double, batch_size=250, parallel_writes=2) as store:
+    metrics = Metrics()
+    broken = metrics.influxdb_requests.labels("failed")._value
+    async with opened(double, metrics, batch_size=250, parallel_writes=2) as store:
         write = asyncio.create_task(written(store, plain(5_000)))
         while stored(double) < 500:  # noqa: ASYNC110  the double is another program
             await asyncio.sleep(0.01)
         double.down()
         double.faults.delay_s = 0.0
-        assert not write.done()
+        while not broken.get():
+            assert not write.done()
+            await asyncio.sleep(0.01)
         double.up()
         _, failures = await write
         assert failures
