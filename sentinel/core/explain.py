@@ -195,11 +195,6 @@ def described(
     )
 
 
-def describe_all(batch: CleanBatch, anomalies: AnomalyBatch) -> list[Anomaly]:
-    """The anomalies of a batch as the API gives them, in order, before or without a store."""
-    return [describe(batch, anomalies, i) for i in range(len(anomalies))]
-
-
 def describe(batch: CleanBatch, anomalies: AnomalyBatch, i: int) -> Anomaly:
     """Anomaly i of a batch as the API gives it, before or without a store."""
     event = int(anomalies.event[i])

@@ -8,7 +8,7 @@ import numpy as np
 
 from sentinel.core.anomaly import DETECTORS, SEVERITIES, Anomaly, AnomalyBatch, DetectorName
 from sentinel.core.batch import CleanBatch, PartitionId, SeriesKey
-from sentinel.core.explain import describe_all
+from sentinel.core.explain import describe
 from sentinel.core.ids import anomaly_id
 from sentinel.core.metrics import METRIC_INDEX
 
@@ -74,4 +74,5 @@ def _anomalies(found: "list[Found]", batch: CleanBatch) -> AnomalyBatch:
 
 def anomalies(*found: Found, first_offset: int = 0, log: PartitionId = LOG) -> list[Anomaly]:
     """The anomalies as people see them, at consecutive offsets."""
-    return describe_all(*columns(list(found), first_offset, log))
+    batch, judged = columns(list(found), first_offset, log)
+    return [describe(batch, judged, i) for i in range(len(judged))]

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from sentinel.core.anomaly import DetectorName
 from sentinel.core.batch import SeriesKey
-from sentinel.core.explain import Finding, anomaly_type, describe_all, direction, explanation, number, z_score
+from sentinel.core.explain import Finding, anomaly_type, describe, direction, explanation, number, z_score
 from sentinel.core.metrics import COST, LATENCY, METRICS
 from sentinel.core.timestamp import rfc3339
 from sentinel.testing.store_events import anomalies, events
@@ -122,5 +122,5 @@ def test_timestamps(ts_ns: int, text: str) -> None:
 def test_batch_can_be_described_before_it_is_stored() -> None:
     """The live view and the store say the same."""
     batch = events(10)
-    (described,) = describe_all(batch, anomalies(batch, [(5, LATENCY, DetectorName.ZSCORE, 1)]))
+    described = describe(batch, anomalies(batch, [(5, LATENCY, DetectorName.ZSCORE, 1)]), 0)
     assert (described.offset, described.value, described.severity, described.service) == (5, 6.0, "warning", "chat-api")

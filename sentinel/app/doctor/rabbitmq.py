@@ -1,11 +1,8 @@
 """RabbitMQ: whether it lets us in, and what is there of exchange and queue. Nothing is declared or published."""
 
-import ssl
 from collections.abc import Sequence
 from typing import Final
-from urllib.parse import unquote, urlsplit
 
-import aio_pika
 from aio_pika.abc import AbstractConnection
 from aio_pika.exceptions import ChannelNotFoundEntity
 
@@ -24,26 +21,11 @@ async def _run(config: Config) -> Sequence[Finding]:
         return []
     tls = client_context(section.ca_file, "alerting.rabbitmq.ca_file") if section.url.startswith("amqps:") else None
     try:
-        async with await _connect(section, tls) as connection:
+        async with await rabbitmq_link.connect(section, tls, "llm-sentinel doctor") as connection:
             found = [ok("rabbitmq", f"{section.url} lets us in"), await _exchange(connection, section)]
             return [*found, await _queue(connection, section)]
     except rabbitmq_link.FAILURES as error:
         raise rabbitmq_link.in_words(error, section, f"{section.routing_key_prefix}.critical") from error
-
-
-async def _connect(section: RabbitMQ, tls: ssl.SSLContext | None) -> AbstractConnection:
-    """As the daemon connects, but without declaring anything."""
-    parts = urlsplit(section.url)
-    return await aio_pika.connect(
-        host=parts.hostname or "",
-        port=parts.port or rabbitmq_link.DEFAULT_PORTS[parts.scheme],
-        virtualhost=unquote(parts.path[1:]) or "/",
-        login=section.username or "guest",
-        password=section.password.reveal() if section.password else "guest",
-        ssl=tls is not None,
-        ssl_context=tls,
-        client_properties={"connection_name": "llm-sentinel doctor"},
-    )
 
 
 async def _exchange(connection: AbstractConnection, section: RabbitMQ) -> Finding:
