@@ -44,6 +44,7 @@ def batch_of(count: int, random: np.random.Generator) -> CleanBatch:
         log_ns=START_NS + offsets, names=tuple(SeriesKey("default", f"service-{i // 5}", f"model-{i % 5}") for i in range(SERIES)),
         series=random.integers(0, SERIES, count).astype(np.int32), metrics=metrics, flags=zeros, dialects=zeros.astype(np.int8),
         dimension_sets=DIMENSIONS, dimensions=random.integers(0, len(DIMENSIONS), count).astype(np.int32),
+        users=(None,), user=zeros, personal=zeros.astype(np.bool_),
         event_ids=[f"6f1c2b1e-9a7d-4c55-8e1f-{i:012d}" for i in offsets], trace_ids=[None] * count, extra=[EXTRA] * count, findings={},
     )  # fmt: skip
 

@@ -49,7 +49,8 @@ def write_of(first: int, count: int, random: np.random.Generator) -> StoreWrite:
         ts_ns=START_NS + offsets * (1_000_000_000 // EVENTS_PER_SECOND), log_ns=START_NS + offsets, names=names,
         series=random.integers(0, SERIES, count).astype(np.int32), metrics=metrics, flags=np.zeros(count, dtype=np.int32),
         dialects=np.zeros(count, dtype=np.int8), dimension_sets=DIMENSIONS,
-        dimensions=np.zeros(count, dtype=np.int32), event_ids=[f"6f1c2b1e-9a7d-4c55-8e1f-{i:012d}" for i in offsets],
+        dimensions=np.zeros(count, dtype=np.int32), users=(None,), user=np.zeros(count, np.int32),
+        personal=np.zeros(count, np.bool_), event_ids=[f"6f1c2b1e-9a7d-4c55-8e1f-{i:012d}" for i in offsets],
         trace_ids=[None] * count, extra=[EXTRA] * count, findings={},
     )  # fmt: skip
     event = np.arange(0, count, 10, dtype=np.int32)

@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import Field
 
 from sentinel.config.section import MetricName, Positive, Section
+from sentinel.config.sections_ticks import Ticks
 
 DetectorChoice = Literal["zscore", "iqr", "mad", "cusum"]
 
@@ -83,3 +84,5 @@ class Detection(Section):
     """Median absolute deviation."""
     cusum: Cusum = Cusum()
     """Cumulative sum."""
+    ticks: Ticks = Ticks()
+    """Time windows."""

@@ -21,16 +21,23 @@ SEVERITIES = tuple(Severity)
 
 
 class DetectorName(StrEnum):
-    """The detectors, in the order of their numbers in columns."""
+    """The detectors."""
 
     ZSCORE = "zscore"
     IQR = "iqr"
     MAD = "mad"
     CUSUM = "cusum"
     THRESHOLD = "threshold"
+    LEVEL = "level"
+    RATE = "rate"
+    SILENCE = "silence"
+    DRIFT = "drift"
+    USAGE = "usage"
+    MULTIVARIATE = "multivariate"
 
 
-DETECTORS = tuple(DetectorName)
+DETECTORS = (DetectorName.ZSCORE, DetectorName.IQR, DetectorName.MAD, DetectorName.CUSUM, DetectorName.THRESHOLD)
+"""Those that judge single events, in the order of their numbers in columns. The others judge time windows (`sentinel.detection.ticks`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +85,33 @@ class AnomalyBatch:
         )
 
 
+class Contributor(msgspec.Struct, frozen=True, kw_only=True):
+    """One value of a dimension that had a larger part in an anomaly than it usually has.
+
+    Attributes:
+        dimension: `user`, `finish_reason`, `prompt_version`, `model`, `provider` and the like.
+        value: of the dimension; users by their pseudonym.
+        share: of the events of the anomaly's time, 0 to 1.
+        usual: the share it has usually, 0 to 1; None when nothing is known.
+    """
+
+    dimension: str
+    value: str
+    share: float
+    usual: float | None = None
+
+
 class Anomaly(msgspec.Struct, frozen=True, kw_only=True):
-    """One anomaly as the API and the store's readers give it."""
+    """One anomaly as the API and the store's readers give it.
+
+    Of an event, `timestamp` is the event's; of a time window, it is the end of the tick that told, and `since` is where it began.
+
+    Attributes:
+        metric: a measured column, or of time windows also `requests_per_minute`, `error_rate` and the like.
+        contributors: who had the largest part in it, strongest first; at most a few.
+        exemplars: trace ids of events to look at; at most a few.
+        markers: ids of the deploys, prompt versions and price changes that may explain it.
+    """
 
     id: str
     timestamp: str
@@ -107,3 +139,7 @@ class Anomaly(msgspec.Struct, frozen=True, kw_only=True):
     partition: str
     offset: int
     tenant: str = "default"
+    since: str | None = None
+    contributors: list[Contributor] = []
+    exemplars: list[str] = []
+    markers: list[str] = []

@@ -5,7 +5,7 @@ checker holds this law: nothing that writes accepts an `EventBatch`.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum, IntFlag
 from itertools import chain
@@ -232,6 +232,8 @@ class CleanBatch:
 
     Attributes as in `EventBatch`, with clean names, and:
         dimension_sets: distinct dimensions of this batch; dimensions: int32[n], index into them.
+        users: distinct pseudonyms of this batch, None = not given; user: int32[n], index into them.
+        personal: bool[n], whether personal data or a secret was found in its texts.
         event_ids: the producer's idempotence key, None when it gave none.
         trace_ids: the producer's trace, for links; it stands in `extra` too.
         extra: everything else that is kept of the event, sanitized, as one JSON object in UTF-8; None when there is nothing.
@@ -252,6 +254,9 @@ class CleanBatch:
     dialects: Int8
     dimension_sets: tuple[Dimensions, ...]
     dimensions: Int32
+    users: tuple[str | None, ...]
+    user: Int32
+    personal: Bool
     event_ids: Sequence[str | None]
     trace_ids: Sequence[str | None]
     extra: Sequence[bytes | None]
@@ -279,6 +284,9 @@ class CleanBatch:
             dialects=np.empty(0, np.int8),
             dimension_sets=(),
             dimensions=small,
+            users=(),
+            user=small,
+            personal=np.empty(0, np.bool_),
             event_ids=(),
             trace_ids=(),
             extra=(),
@@ -295,6 +303,7 @@ class CleanBatch:
         names, series = _united([(part.names, part.series) for part in parts])
         names, series = by_appearance(names, series[order])
         sets, dimensions = _united([(part.dimension_sets, part.dimensions) for part in parts])
+        users, user = _united([(part.users, part.user) for part in parts])
         findings = Counter[str]()
         for part in parts:
             findings.update(part.findings)
@@ -322,6 +331,9 @@ class CleanBatch:
             dialects=column("dialects"),
             dimension_sets=sets,
             dimensions=dimensions[order],
+            users=users,
+            user=user[order],
+            personal=column("personal"),
             event_ids=listed("event_ids"),
             trace_ids=listed("trace_ids"),
             extra=listed("extra"),
@@ -348,6 +360,9 @@ class CleanBatch:
             dialects=self.dialects[kept],
             dimension_sets=self.dimension_sets,
             dimensions=self.dimensions[kept],
+            users=self.users,
+            user=self.user[kept],
+            personal=self.personal[kept],
             event_ids=[self.event_ids[i] for i in chosen],
             trace_ids=[self.trace_ids[i] for i in chosen],
             extra=[self.extra[i] for i in chosen],
@@ -355,7 +370,7 @@ class CleanBatch:
         )
 
 
-K = TypeVar("K", bound=tuple[Any, ...])
+K = TypeVar("K", bound=Hashable)
 
 
 def _united(parts: Sequence[tuple[tuple[K, ...], Int32]]) -> tuple[tuple[K, ...], Int32]:

@@ -38,6 +38,23 @@ def anomaly_ids(source: PartitionId, found: Iterable[tuple[int, int, SeriesKey, 
     return _base32_of(digests)
 
 
+def tick_anomaly_id(source: PartitionId, tick: int, series: SeriesKey, metric: str, detector: str) -> str:
+    """The id of what `detector` found in `metric` of a series when a tick closed.
+
+    Args:
+        source: the log.
+        tick: the tick's first nanosecond since the epoch.
+        series: where.
+        metric: what was judged, by name.
+        detector: who found it, by name.
+
+    >>> tick_anomaly_id(PartitionId("c", "t", 0), 30_000_000_000, SeriesKey("default", "chat", "m"), "error_rate", "rate")
+    'vnu3pxkxwlmgrirajjgyyubwty'
+    """
+    log = source.cluster, source.topic, str(source.partition)
+    return _hash(ANOMALY_ID_VERSION, *log, f"tick {tick}", *series, metric, detector)
+
+
 def fingerprint(series: SeriesKey, alert_type: str) -> str:
     """What an alert is about, the same for all its episodes and in every partition.
 

@@ -85,12 +85,18 @@ class PartitionOwner(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class StoreWrite:
-    """One delivery's share for the store: rows, anomalies and the position after them, all or nothing."""
+    """One delivery's share for the store: rows, anomalies and the position after them, all or nothing.
+
+    Attributes:
+        anomalies: of events of the batch.
+        tick_anomalies: of time windows that closed with it; few. One that is stored already (same id) stays as it is.
+    """
 
     batch: CleanBatch
     anomalies: AnomalyBatch
     source: PartitionId
     next_offset: int
+    tick_anomalies: Sequence[Anomaly] = ()
 
 
 @dataclass(frozen=True, slots=True)

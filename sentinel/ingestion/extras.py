@@ -87,10 +87,13 @@ class Extras:
         extra.response_length, extra.response_hash = self._told(
             event.response_text, event.response_length, self._digest(event.response_hash, noticed)
         )
+        found = sum(noticed.counts.values())
         if event.prompt_text is not None:
             extra.prompt_text = self._text(at, event.prompt_text, noticed)
         if event.response_text is not None:
             extra.response_text = self._text(at, event.response_text, noticed)
+        if sum(noticed.counts.values()) > found:
+            noticed.personal.append(at)
 
     def _digest(self, digest: str | None, noticed: Noticed) -> str | None:
         """A hash the producer gave; it is free text until looked at."""

@@ -13,12 +13,14 @@ class Noticed:
     Attributes:
         counts: findings by type.
         cleaned, truncated, trimmed: events that get the flag of this name; an event may be named more than once.
+        personal: events in whose texts something was found.
     """
 
     counts: Counts = field(default_factory=dict)
     cleaned: list[int] = field(default_factory=list)
     truncated: list[int] = field(default_factory=list)
     trimmed: list[int] = field(default_factory=list)
+    personal: list[int] = field(default_factory=list)
 
     def count(self, found: Counts, times: int) -> None:
         """Add what was found in something that so many events have."""

@@ -129,7 +129,8 @@ class Sanitizer:
         linked = zip([names[code] for code in user[busy].tolist()], *(plain.column(name, busy) for name in LINKS[:_EVENT]), strict=True)
         for at, event, links, bad in zip(busy.tolist(), plain.events(busy), linked, failed[busy].tolist(), strict=True):
             extra[at] = self._extras.of(event, links, at, noticed, failed=bad)
-        return self._clean(batch, noticed, dimension_sets, dimensions, plain.column("event_id"), plain.lazy_column("trace_id"), extra)
+        ids = plain.column("event_id"), plain.lazy_column("trace_id")
+        return self._clean(batch, noticed, (dimension_sets, dimensions), (tuple(names), user), *ids, extra)
 
     # -------------------------------------------------------------------------------------------------------------- decoded
 
@@ -142,8 +143,9 @@ class Sanitizer:
         codes = np.array([given.setdefault(values, len(given)) for values in spelled], np.int32)
         dimension_sets, dimensions = self._identifiers.dimensions(list(given), codes, noticed)
         links = self._links(fields, noticed)
-        extra = self._objects(batch, links, noticed)
-        return self._clean(batch, noticed, dimension_sets, dimensions, links[_EVENT], links[_TRACE], extra)
+        users = self._users(fields["user_id"])
+        extra = self._objects(batch, users, links, noticed)
+        return self._clean(batch, noticed, (dimension_sets, dimensions), _coded(users), links[_EVENT], links[_TRACE], extra)
 
     def _links(self, fields: Fields, noticed: Noticed) -> list[Sequence[Name]]:
         """The columns of LINKS, clean. One look at the identifiers of many events tells whether each needs its own."""
@@ -165,10 +167,13 @@ class Sanitizer:
                     noticed.cleaned.append(at)
         return clean
 
-    def _objects(self, batch: EventBatch, links: list[Sequence[Name]], noticed: Noticed) -> list[bytes | None]:
-        """Everything that is kept of each event besides its columns, as JSON; None when there is nothing."""
+    def _users(self, given: Sequence[Any]) -> list[Name]:
+        """The pseudonym of each event's user."""
         known, pseudonym = self._identifiers.pseudonyms.get, self._identifiers.pseudonym
-        users = [None if user is None or user == "" else known(user) or pseudonym(user) for user in batch.fields["user_id"]]
+        return [None if user is None or user == "" else known(user) or pseudonym(user) for user in given]
+
+    def _objects(self, batch: EventBatch, users: list[Name], links: list[Sequence[Name]], noticed: Noticed) -> list[bytes | None]:
+        """Everything that is kept of each event besides its columns, as JSON; None when there is nothing."""
         # JSON has no raw line feed, so it can be split at them.
         extra: list[bytes | None] = [*self._lines(map(_Linked, users, *links[:_EVENT])).split(b"\n")[:-1]]
         failed = batch.metrics[:, ERROR] > 0
@@ -183,13 +188,15 @@ class Sanitizer:
         self,
         batch: EventBatch,
         noticed: Noticed,
-        dimension_sets: tuple[Dimensions, ...],
-        dimensions: Int32,
+        dimensions: tuple[tuple[Dimensions, ...], Int32],
+        users: tuple[tuple[Name, ...], Int32],
         event_ids: Sequence[Name],
         trace_ids: Sequence[Name],
         extra: list[bytes | None],
     ) -> CleanBatch:
         names, series = self._identifiers.series(batch, noticed)
+        personal = np.zeros(len(extra), np.bool_)
+        personal[noticed.personal] = True
         return CleanBatch(
             source=batch.source,
             received_ns=batch.received_ns,
@@ -203,13 +210,23 @@ class Sanitizer:
             metrics=batch.metrics,
             flags=noticed.flagged(batch.flags),
             dialects=batch.dialects,
-            dimension_sets=dimension_sets,
-            dimensions=dimensions,
+            dimension_sets=dimensions[0],
+            dimensions=dimensions[1],
+            users=users[0],
+            user=users[1],
+            personal=personal,
             event_ids=event_ids,
             trace_ids=trace_ids,
             extra=extra,
             findings=noticed.counts,
         )
+
+
+def _coded(names: Sequence[Name]) -> tuple[tuple[Name, ...], Int32]:
+    """The distinct names, and the index of each in them."""
+    number: dict[Name, int] = {}
+    codes = np.array([number.setdefault(name, len(number)) for name in names], np.int32)
+    return tuple(number), codes
 
 
 def _busy(batch: EventBatch, failed: Bool) -> list[int]:
