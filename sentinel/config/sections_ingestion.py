@@ -52,7 +52,7 @@ class Kafka(Section):
     """Where a group that has never committed starts; it is not used for anything else."""
     max_poll_records: int = Field(default=5_000, ge=1, le=50_000)
     """Most records in one delivery."""
-    linger_ms: float = Field(default=5.0, ge=0, le=1_000)
+    linger_ms: float = Field(default=2.0, ge=0, le=1_000)
     """How long to wait for a delivery to fill once it holds a record, in milliseconds."""
     fetch_max_bytes: int = Field(default=4_194_304, ge=1_024)
     """Most bytes fetched of one partition at a time."""

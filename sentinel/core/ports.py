@@ -7,6 +7,7 @@ from typing import Protocol, TypeVar
 from sentinel.core.alert import AlertWrite, Notification
 from sentinel.core.anomaly import Anomaly, AnomalyBatch
 from sentinel.core.batch import CleanBatch, DeadLetter, Delivery, Float64, Int32, Int64, PartitionId, SeriesKey
+from sentinel.core.command import Command
 from sentinel.core.query import AnomalyQuery, Page, SeriesPoints, SeriesQuery, TelemetryQuery
 
 T_contra = TypeVar("T_contra", contravariant=True)
@@ -42,6 +43,10 @@ class Source(Protocol):
 
     async def read(self) -> Delivery | None:
         """The next records of one partition; waits for some. None when there will be no more (never for a live source)."""
+        ...
+
+    def ready(self) -> Delivery | None:
+        """A further delivery that is there already, as `read` would give it; None when there is none. Never waits."""
         ...
 
     async def ack(self, delivery: Delivery, outcome: Outcome) -> None:
@@ -246,6 +251,17 @@ class Query(Protocol):
 
     async def timeseries(self, query: SeriesQuery) -> list[SeriesPoints]:
         """Traffic over time from the rollups, the busiest series first."""
+        ...
+
+
+class Commands(Protocol):
+    """Where commands for the detectors go. Called by the API, rarely; every change has been written to the audit log before."""
+
+    async def submit(self, command: Command) -> None:
+        """Give the command a place in every partition that is read here; returns once all of them will obey it.
+
+        Raises RetryableError when that is not certain now. Submitting the same again is harmless.
+        """
         ...
 
 

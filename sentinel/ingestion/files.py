@@ -91,6 +91,10 @@ class FileSource:
             size_bytes=weight_bytes(records),
         )
 
+    def ready(self) -> Delivery | None:
+        """Nothing: a file is read a delivery at a time."""
+        return None
+
     def _next_lines(self) -> Sequence[bytes]:
         """The next lines that are not stored yet; none at the end. Blocking: waits for some."""
         self._reading = True

@@ -20,9 +20,11 @@ from sentinel.observability.logs import get
 from sentinel.observability.metrics import Metrics
 
 POLL_MS: Final = 500
+"""How long one poll waits for records; also how soon a stop is noticed."""
+ANSWER_MS: Final = 2
+"""How long to wait for an answer of a broker that has records already."""
 ROUND_DELIVERIES: Final = 4
 """Full deliveries that one round may bring, all partitions together."""
-"""How long one poll waits for records; also how soon a stop is noticed."""
 
 RETRY_AFTER_S: Final = 1.0
 UNREADABLE_RETRY_S: Final = 30.0
@@ -89,12 +91,17 @@ class KafkaSource:
     async def read(self) -> Delivery | None:
         """The next delivery of one partition."""
         while (consumer := self._group.consumer) is not None:
-            if self._ready and self._gate.is_open:
-                delivery = self._ready.popleft()
-                if self._group.current(delivery) is not None:
-                    return delivery
-            else:
-                await self._poll(consumer)
+            if (delivery := self.ready()) is not None:
+                return delivery
+            await self._poll(consumer)
+        return None
+
+    def ready(self) -> Delivery | None:
+        """A further delivery of the same round."""
+        while self._ready and self._gate.is_open:
+            delivery = self._ready.popleft()
+            if self._group.current(delivery) is not None:
+                return delivery
         return None
 
     async def ack(self, delivery: Delivery, outcome: Outcome) -> None:
@@ -118,6 +125,8 @@ class KafkaSource:
         if self._config.linger_ms > 0 and 0 < fullest < self._config.max_poll_records:
             await self._clock.sleep(self._config.linger_ms / 1e3)
             await self._take(consumer, 0)
+            # The client asks for more of a partition once it has given all it had: what came meanwhile is one answer away.
+            await self._take(consumer, ANSWER_MS)
         if self._held:
             self._release(everything=fullest < self._config.max_poll_records)
         elif self._group.is_stalled and not self._rejoined_lately():

@@ -90,6 +90,10 @@ class QueueSource:
             self._arrived.clear()
             await self._arrived.wait()
 
+    def ready(self) -> Delivery | None:
+        """What else waits."""
+        return self._next_delivery() if self._waiting and self._gate.is_open else None
+
     def _next_delivery(self) -> Delivery:
         taken = [self._waiting.popleft()]
         count = len(taken[0].records)

@@ -34,7 +34,7 @@ class Metrics:
         self.kafka_offset_gap = self._counter("kafka_offset_gap", "Records that were gone from the topic before they could be read")
         self.rebalances = self._counter("rebalances", "Assignments and revocations of partitions", "kind")
         self.anomalies_detected = self._counter("anomalies_detected", "Anomalies, by severity and detector", "severity", "detector")
-        self.detection_latency_seconds = self._histogram("detection_latency_seconds", "Time of the pure middle for one delivery")
+        self.detection_latency_seconds = self._histogram("detection_latency_seconds", "Time of scoring one delivery")
         self.detection_errors = self._counter("detection_errors", "Deliveries the pure middle failed on; each stops the daemon")
         self.baseline_updates = self._counter("baseline_updates", "Samples learned since the daemon started")
         self.baseline_samples = self._gauge("baseline_samples", "Samples learned since the saved state began")

@@ -10,14 +10,14 @@ from typing import Final
 from sentinel.alerting.sightings import alert_worthy
 from sentinel.config.schema import Config
 from sentinel.core.anomaly import DETECTORS, SEVERITIES, Anomaly
-from sentinel.core.batch import Bool, Delivery, PartitionId
-from sentinel.core.errors import DrainError, PermanentError
+from sentinel.core.batch import Delivery, PartitionId
+from sentinel.core.errors import DrainError
 from sentinel.core.ports import Clock, Outcome, Source
-from sentinel.observability.logs import frames, get
 from sentinel.observability.metrics import Metrics
 from sentinel.pipeline.deliver import GroupWriter, Work
 from sentinel.pipeline.ledger import Ledger
-from sentinel.pipeline.process import Cleaned, Processed, Rules, clean, process, score
+from sentinel.pipeline.middle import Done, Job, Middle
+from sentinel.pipeline.process import Processed, Rules
 from sentinel.pipeline.progress import Progress
 from sentinel.pipeline.reconfigure import adopt
 from sentinel.pipeline.restore import Checkpoints
@@ -27,7 +27,8 @@ from sentinel.pipeline.sinks import Sinks
 GROUP_EVENTS: Final = 20_000
 """Most events in one transaction of the store."""
 
-log = get(__name__)
+ROUND_RECORDS: Final = 1_000
+"""Deliveries that are ready are processed together until they hold so many records: larger ones gain nothing by it."""
 
 
 class Pipeline:
@@ -52,13 +53,12 @@ class Pipeline:
         self.progress = Progress(clock, config.pipeline.stall_secs)
         self.in_flight_bytes = 0
         self._config = config
-        self._rules = rules
         self._store = sinks.store
         self._alerts = sinks.alerts
-        self._shared_ids = sinks.shared_ids
         self._checkpoints = checkpoints
         self._metrics = metrics
         self._clock = clock
+        self._middle = Middle(rules, sinks.shared_ids, metrics, clock, worker)
         self._writer = GroupWriter(sinks, self.progress, metrics, clock)
         self._worker = worker
         self._ended = False
@@ -133,7 +133,7 @@ class Pipeline:
         Raises ValueError, and changes no shard, when the windows cannot be carried over.
         """
         shards = list(self.shards.values())
-        self._config, self._rules, self._checkpoints = config, rules, checkpoints
+        self._config, self._middle.rules, self._checkpoints = config, rules, checkpoints
         self._saved_at = dict.fromkeys(self._saved_at, -math.inf)
         if self._ended:
             adopt(shards, config.detection)
@@ -180,13 +180,28 @@ class Pipeline:
 
     async def _read(self, source: Source) -> None:
         """One source: read, process, queue. Past the limit on bytes in flight every source is paused, and waits inside its `read`."""
-        while (delivery := await self._next(source)) is not None:
-            if self.stale(delivery):
-                continue
-            self.in_flight_bytes += delivery.size_bytes
-            self._queue.put_nowait(await self._process(source, delivery))
+        while (first := await self._next(source)) is not None:
+            together = self._round(source, first)
+            for work in await self._process(source, together):
+                self._queue.put_nowait(work)
             if self.in_flight_bytes > self._config.pipeline.queue_max_bytes and not self.paused:
                 self._pause(paused=True)
+
+    def _round(self, source: Source, first: Delivery) -> list[Delivery]:
+        """A delivery and what else is ready, as long as they are small and there is room for more. None of an old assignment."""
+        together: list[Delivery] = []
+        records, delivery = 0, first
+        while True:
+            records += len(delivery.records)
+            if not self.stale(delivery):
+                self.in_flight_bytes += delivery.size_bytes
+                together.append(delivery)
+            if records >= ROUND_RECORDS or self.in_flight_bytes > self._config.pipeline.queue_max_bytes:
+                return together
+            more = source.ready()
+            if more is None:
+                return together
+            delivery = more
 
     async def _next(self, source: Source) -> Delivery | None:
         """The next delivery; None when the source has ended or we are told to stop."""
@@ -210,38 +225,23 @@ class Pipeline:
             else:
                 source.resume()
 
-    async def _process(self, source: Source, delivery: Delivery) -> Work:
-        shard = self.shards[delivery.source]
-        due = self._checkpoint_due(delivery.source)
-        started = self._clock.monotonic()
-        self.progress.started()
-        self._in_worker.add(delivery.source)  # and stays there when this does not end well: its state is not to be trusted
-        try:
-            processed, checkpoint = await self._on_worker(delivery, shard, checkpoint=due)
-        except Exception as error:  # noqa: BLE001  its text may quote an event, so it goes no further
-            self._metrics.detection_errors.inc()
-            where, kind = f"{delivery.source} from offset {delivery.offsets[0]} on", type(error).__name__
-            log.error("processing failed", where=where, error=kind, frames=frames(error))  # noqa: TRY400  see `frames`
-            raise PermanentError(f"cannot process {where}: {kind}, a defect of ours; the log has its place") from None
-        self._in_worker.discard(delivery.source)
-        elapsed = self._clock.monotonic() - started
-        self._metrics.detection_latency_seconds.observe(elapsed)
-        self._metrics.pipeline_stage_seconds.labels("process").observe(elapsed)
-        self.ledger.received(delivery.source, processed.received)
+    async def _process(self, source: Source, deliveries: Sequence[Delivery]) -> list[Work]:
+        jobs = [Job(delivery, self.shards[delivery.source], checkpoint=self._checkpoint_due(delivery.source)) for delivery in deliveries]
+        for delivery in deliveries:
+            self.progress.started()
+            self._in_worker.add(delivery.source)  # and stays there when this does not end well: its state is not to be trusted
+        done = await self._middle.process(jobs)
+        self._in_worker.difference_update(delivery.source for delivery in deliveries)
+        return [self._work(source, job, one) for job, one in zip(jobs, done, strict=True)]
+
+    def _work(self, source: Source, job: Job, done: Done) -> Work:
+        processed = done.processed
+        self.ledger.received(job.delivery.source, processed.received)
         self._metrics.events_received.inc(processed.received)
         worthy: Sequence[Anomaly] = ()
         if self._alerts is not None:
             worthy = alert_worthy(processed.batch, processed.anomalies, self._alerts.min_severity)
-        return Work(source, delivery, shard, processed, worthy, checkpoint)
-
-    async def _on_worker(self, delivery: Delivery, shard: Shard, *, checkpoint: bool) -> tuple[Processed, bytes | None]:
-        """The pure middle; where ids are shared, the question who has stored them lies in between."""
-        run, rules = asyncio.get_running_loop().run_in_executor, self._rules
-        if self._shared_ids is None:
-            return await run(self._worker, _process, delivery, shard, rules, checkpoint)
-        cleaned = await run(self._worker, clean, delivery, rules)
-        unseen = await self._shared_ids.unseen(cleaned.batch)
-        return await run(self._worker, _score, delivery, shard, rules, cleaned, unseen, checkpoint)
+        return Work(source, job.delivery, job.shard, processed, worthy, done.checkpoint)
 
     def _checkpoint_due(self, source: PartitionId) -> bool:
         if not self._config.detection.baseline.enable_persistence:
@@ -306,23 +306,6 @@ class Pipeline:
         kinds = Counter(zip(processed.anomalies.severity.tolist(), processed.anomalies.detector.tolist(), strict=True))
         for (severity, detector), count in kinds.items():
             metrics.anomalies_detected.labels(SEVERITIES[severity], DETECTORS[detector]).inc(count)
-
-
-def _process(delivery: Delivery, shard: Shard, rules: Rules, checkpoint: bool) -> tuple[Processed, bytes | None]:
-    """On the worker thread: the pure middle under the shard's lock."""
-    with shard.lock:
-        processed = process(delivery, shard, rules)
-        return processed, shard.encode() if checkpoint else None
-
-
-def _score(
-    delivery: Delivery, shard: Shard, rules: Rules, cleaned: Cleaned, unseen: Bool, checkpoint: bool
-) -> tuple[Processed, bytes | None]:
-    """On the worker thread: the second half of the middle."""
-    with shard.lock:
-        processed = score(cleaned, shard, rules.validation, unseen)
-        shard.next_offset = delivery.next_offset
-        return processed, shard.encode() if checkpoint else None
 
 
 def _encode(shard: Shard) -> bytes:

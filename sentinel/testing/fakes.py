@@ -112,6 +112,12 @@ class ScriptedSource:
                 return self._delivery(entry)
         return None
 
+    def ready(self) -> Delivery | None:
+        """The next list of records, if that is what comes next."""
+        if not self._open_gate.is_set() or not self._script or isinstance(self._script[0], Step | SentinelError):
+            return None
+        return self._delivery(self._script.pop(0))
+
     def _delivery(self, records: Sequence[bytes | None]) -> Delivery:
         first, self._next_offset = self._next_offset, self._next_offset + len(records)
         return Delivery(

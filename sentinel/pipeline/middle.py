@@ -1,0 +1,106 @@
+"""The pure middle on its worker thread: what is ready together goes there and back together."""
+
+import asyncio
+from collections.abc import Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+
+from sentinel.core.batch import Bool, Delivery
+from sentinel.core.errors import PermanentError
+from sentinel.core.ports import Clock
+from sentinel.observability.logs import frames, get
+from sentinel.observability.metrics import Metrics
+from sentinel.pipeline.process import Cleaned, Processed, Rules, clean, score
+from sentinel.pipeline.shard import Shard
+from sentinel.pipeline.sinks import SharedIds
+
+log = get(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A delivery and the state of its partition; `checkpoint` asks for the state just after it."""
+
+    delivery: Delivery
+    shard: Shard
+    checkpoint: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What became of a delivery, and the state just after it where it was asked for."""
+
+    processed: Processed
+    checkpoint: bytes | None
+
+
+class Middle:
+    """Runs deliveries through the middle, in order.
+
+    Args:
+        rules: what the steps go by; replaced by a reload.
+        shared_ids: asked who has stored an event; None when ids are not shared.
+        metrics: get the time of each delivery, and failures.
+        clock: measures.
+        worker: one thread.
+    """
+
+    def __init__(self, rules: Rules, shared_ids: SharedIds | None, metrics: Metrics, clock: Clock, worker: Executor) -> None:
+        self.rules = rules
+        self._shared_ids = shared_ids
+        self._metrics = metrics
+        self._clock = clock
+        self._worker = worker
+
+    async def process(self, jobs: Sequence[Job]) -> list[Done]:
+        """Decode, clean and score several deliveries. One call of the worker for all: handing over costs more than a small delivery.
+
+        Raises PermanentError when a delivery cannot be processed: none of them is to be stored then.
+        """
+        run, rules = asyncio.get_running_loop().run_in_executor, self.rules
+        if self._shared_ids is None:
+            return await run(self._worker, self._whole, jobs, rules)
+        cleaned = await run(self._worker, self._clean, jobs, rules)
+        unseen = [await self._shared_ids.unseen(one.batch) for one in cleaned]
+        return await run(self._worker, self._score, jobs, rules, cleaned, unseen)
+
+    # ----------------------------------------------------------------------------------------------- on the worker thread
+
+    def _whole(self, jobs: Sequence[Job], rules: Rules) -> list[Done]:
+        return [self._scored(job, rules, self._cleaned(job, rules), None) for job in jobs]
+
+    def _clean(self, jobs: Sequence[Job], rules: Rules) -> list[Cleaned]:
+        return [self._cleaned(job, rules) for job in jobs]
+
+    def _score(self, jobs: Sequence[Job], rules: Rules, cleaned: Sequence[Cleaned], unseen: Sequence[Bool]) -> list[Done]:
+        return [self._scored(job, rules, one, new) for job, one, new in zip(jobs, cleaned, unseen, strict=True)]
+
+    def _cleaned(self, job: Job, rules: Rules) -> Cleaned:
+        started = self._clock.monotonic()
+        try:
+            return clean(job.delivery, rules)
+        except Exception as error:  # noqa: BLE001  see `_failure`
+            raise self._failure(job.delivery, error) from None
+        finally:
+            self._metrics.pipeline_stage_seconds.labels("clean").observe(self._clock.monotonic() - started)
+
+    def _scored(self, job: Job, rules: Rules, cleaned: Cleaned, unseen: Bool | None) -> Done:
+        started = self._clock.monotonic()
+        try:
+            with job.shard.lock:
+                processed = score(cleaned, job.shard, rules.validation, unseen)
+                job.shard.next_offset = job.delivery.next_offset
+                checkpoint = job.shard.encode() if job.checkpoint else None
+        except Exception as error:  # noqa: BLE001  see `_failure`
+            raise self._failure(job.delivery, error) from None
+        elapsed = self._clock.monotonic() - started
+        self._metrics.detection_latency_seconds.observe(elapsed)
+        self._metrics.pipeline_stage_seconds.labels("score").observe(elapsed)
+        return Done(processed, checkpoint)
+
+    def _failure(self, delivery: Delivery, error: Exception) -> PermanentError:
+        """The error to end with. The text of the cause may quote an event, so it goes no further."""
+        self._metrics.detection_errors.inc()
+        where, kind = f"{delivery.source} from offset {delivery.offsets[0]} on", type(error).__name__
+        log.error("processing failed", where=where, error=kind, frames=frames(error))
+        return PermanentError(f"cannot process {where}: {kind}, a defect of ours; the log has its place")
