@@ -11,10 +11,10 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no
 LOCKED := $(INSTALL) --only-binary :all: --require-hashes
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header $(if $(UPGRADE),--upgrade)
 
-.PHONY: help run test faults check bench fmt image lock servers
+.PHONY: help run test faults check bench bench-detection quality fmt image lock servers
 
 help: ## List the verbs.
-	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 16
+	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 24
 
 run: .venv/project ## Start the demo: simulated traffic with faults, status page on http://127.0.0.1:8080.
 	@exec $(BIN)/sentinel demo
@@ -34,11 +34,17 @@ check: .venv/project .venv/development ## Format, lint, types and the rules betw
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy -p sentinel -p tools
-	$(BIN)/mypy --strict sdk/python/src examples/producers
+	$(BIN)/mypy --strict sdk/python/src examples/producers examples/detectors/refusal_streak/refusal_streak.py
 	$(BIN)/lint-imports
 
 bench: .venv/project .venv/development servers ## Measure throughput, latency, memory and the API: six minutes.
 	$(BIN)/python bench/pipeline.py
+
+bench-detection: .venv/project ## Measure the kernel of detection and the memory of windows: three minutes.
+	$(BIN)/python -m bench.kernel
+
+quality: .venv/project ## Measure detection on simulated weeks with known faults: ten minutes (OPTIONS='--seeds 2').
+	$(BIN)/python bench/quality.py $(OPTIONS)
 
 image: .venv/project ## Build the container image with buildah (needs root).
 	@$(BIN)/python -m tools.image
@@ -48,7 +54,7 @@ fmt: .venv/development ## Format, and fix what the linter can.
 	$(BIN)/ruff check --fix .
 
 lock: .venv/development ## Lock requirements anew; UPGRADE=1 moves to the newest versions.
-	$(COMPILE) --all-extras pyproject.toml --output-file requirements/runtime.txt
+	$(COMPILE) --extra all pyproject.toml --output-file requirements/runtime.txt
 	$(COMPILE) --all-extras pyproject.toml requirements/dev.in --constraints requirements/runtime.txt --output-file requirements/dev.txt
 	$(COMPILE) requirements/build.in --constraints requirements/dev.txt --output-file requirements/build.txt
 

@@ -113,7 +113,7 @@ def memory(report: dict[str, Any]) -> Iterator[str]:
     """(g), idle."""
     found = report["idle"]
     yield "(g) resident memory of `sentinel run`, the largest of samples every 0.2 s"
-    for name, what in (("sqlite", "idle, SQLite"), ("influxdb", "idle, InfluxDB"), ("first_start", "idle, SQLite, first start (compiles)")):
+    for name, what in (("sqlite", "idle, SQLite"), ("influxdb", "idle, InfluxDB"), ("first_start", "idle, SQLite, first start")):
         yield f"    {what + ':':40}{found[name]:5.0f} MB, {verdict(found[name] < IDLE_MB, f'{IDLE_MB:.0f} MB')}"
 
 

@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import numpy as np
+from msgspec import structs
 
 from sentinel.config.schema import Embedded
 from sentinel.core.anomaly import AnomalyBatch
@@ -21,10 +22,13 @@ from sentinel.core.batch import CleanBatch, Dimensions, PartitionId, SeriesKey
 from sentinel.core.metrics import METRICS
 from sentinel.core.ports import StoreWrite
 from sentinel.core.query import AnomalyQuery, SeriesFilter, SeriesQuery, TelemetryQuery, TimeRange
+from sentinel.core.timestamp import rfc3339
 from sentinel.storage.embedded import EmbeddedStore
+from sentinel.testing.store_events import tick_anomaly
 
 SERIES = 500
 EVENTS_PER_SECOND = 1_000
+TICK_ANOMALIES = 5_000
 START_NS = 1_768_473_000_000_000_000
 LOG = PartitionId("kafka", "llm.telemetry", 0)
 DIMENSIONS = (Dimensions(environment="production", region="eu-west-1", finish_reason="stop"),)
@@ -97,6 +101,23 @@ async def timed(name: str, ask: Callable[[], Awaitable[object]]) -> None:
     print(f"read, {name:<42} median {statistics.median(taken):7.2f} ms, worst {max(taken):7.2f} ms")
 
 
+async def cost_of_tick_anomalies(store: EmbeddedStore, span: TimeRange, rows: int) -> None:
+    """CPU of time marks with anomalies, and the latency of lists that hold both kinds."""
+    empty = write_of(0, 0, np.random.default_rng(3))
+    made = [
+        structs.replace(tick_anomaly(), id=f"tick-{i}", timestamp=rfc3339(START_NS + i * (span.end_ns - START_NS) // TICK_ANOMALIES))
+        for i in range(TICK_ANOMALIES)
+    ]
+    before = time.process_time()
+    for first in range(0, TICK_ANOMALIES, 10):
+        await store.write([StoreWrite(empty.batch, empty.anomalies, LOG, rows, made[first : first + 10])])
+    cost = (time.process_time() - before) / TICK_ANOMALIES * 1e6
+    print(f"write, time marks with 10 anomalies: {cost:5.1f} us CPU an anomaly")
+    await timed("anomalies of both kinds, newest 100", lambda: store.anomalies(AnomalyQuery(range=span)))
+    await timed("anomalies of time windows, newest 100", lambda: store.anomalies(AnomalyQuery(range=span, kind="window")))
+    await timed("one anomaly of a time window", lambda: store.anomaly("tick-7"))
+
+
 async def cost_of_reading(rows: int) -> None:
     """Latency of each question on a store of `rows` events, and of deleting a tenth."""
     random = np.random.default_rng(2)
@@ -116,7 +137,9 @@ async def cost_of_reading(rows: int) -> None:
         await timed("telemetry, 100 after a cursor", lambda: store.telemetry(TelemetryQuery(range=span, cursor=page.next_cursor)))
         await timed("anomalies, newest 100", lambda: store.anomalies(AnomalyQuery(range=span)))
         await timed("anomalies, severity nobody has", lambda: store.anomalies(AnomalyQuery(range=span, severity="info")))
+        await timed("anomalies, a type nobody has", lambda: store.anomalies(AnomalyQuery(range=span, type="silence")))
         await timed("one anomaly", lambda: store.anomaly(newest))
+        await cost_of_tick_anomalies(store, span, rows)
         await timed("traffic, all together, by minute", lambda: store.timeseries(SeriesQuery(range=span)))
         await timed(
             "traffic, one model, by minute", lambda: store.timeseries(SeriesQuery(range=span, series=SeriesFilter(model="model-1")))

@@ -1,19 +1,19 @@
 """Anomalies on their way to alerts: the few numbers an episode needs of each, and the anomaly itself only when it is told. Pure."""
 
 from collections.abc import Sequence
-from datetime import datetime
 from typing import Final, NamedTuple, overload
 
 import numpy as np
 
-from sentinel.core.anomaly import DETECTORS, SEVERITIES, Anomaly, AnomalyBatch
-from sentinel.core.batch import CleanBatch, Int64, SeriesKey
+from sentinel.core.alert import Worth
+from sentinel.core.anomaly import DETECTORS, SEVERITIES, Anomaly, AnomalyBatch, Severity
+from sentinel.core.batch import Bool, CleanBatch, Int64, SeriesKey
 from sentinel.core.explain import anomaly_type, describe
-from sentinel.core.metrics import METRICS
+from sentinel.core.metrics import COST, METRICS
+from sentinel.core.timestamp import nanoseconds
 
 SEVERITY_INDEX: Final[dict[str, int]] = {severity: index for index, severity in enumerate(SEVERITIES)}
 _TYPES: Final = [[anomaly_type(metric, detector) for detector in DETECTORS] for metric in METRICS]
-_SECOND_NS: Final = 1_000_000_000
 
 
 class Subject(NamedTuple):
@@ -99,17 +99,32 @@ class WorthyAnomalies(Sequence[Anomaly]):
         return seen
 
 
-def alert_worthy(batch: CleanBatch, anomalies: AnomalyBatch, min_severity: str) -> WorthyAnomalies:
-    """The anomalies of a batch that are severe enough to become alerts, in their order.
+def alert_worthy(batch: CleanBatch, anomalies: AnomalyBatch, told: Sequence[Anomaly], worth: Worth) -> Sequence[Anomaly]:
+    """The anomalies that are to become alerts: those of events in their order, then those of time windows in theirs.
 
     Cost: one comparison of a column when there are none; see `WorthyAnomalies` for the others.
 
     Args:
         batch: the events.
         anomalies: what was found in them.
-        min_severity: the least severe that counts.
+        told: what was found in time windows.
+        worth: which count.
     """
-    return WorthyAnomalies(batch, anomalies, np.flatnonzero(anomalies.severity >= SEVERITY_INDEX[min_severity]))
+    least = SEVERITY_INDEX[worth.min_severity]
+    counts = anomalies.severity >= least
+    if not worth.events:
+        counts &= _costly(anomalies, worth.costly_usd)
+    of_events = WorthyAnomalies(batch, anomalies, np.flatnonzero(counts))
+    of_windows = [anomaly for anomaly in told if SEVERITY_INDEX[anomaly.severity] >= least]
+    return [*of_events, *of_windows] if of_windows else of_events
+
+
+def _costly(anomalies: AnomalyBatch, usd: float | None) -> Bool:
+    """bool[a]: what is an alert by itself, because money says so."""
+    if usd is None:
+        return np.zeros(len(anomalies), np.bool_)
+    critical = anomalies.severity == SEVERITY_INDEX[Severity.CRITICAL]
+    return np.asarray((anomalies.metric == COST) & critical & (anomalies.value >= usd) & (anomalies.value > anomalies.expected))
 
 
 def sightings(anomalies: Sequence[Anomaly]) -> list[Sighting]:
@@ -128,13 +143,3 @@ def sightings(anomalies: Sequence[Anomaly]) -> list[Sighting]:
         )
         for index, anomaly in enumerate(anomalies)
     ]
-
-
-def nanoseconds(timestamp: str) -> int:
-    """The inverse of `rfc3339`.
-
-    >>> nanoseconds("2026-01-15T10:30:00.123Z")
-    1768473000123000000
-    """
-    whole, _, fraction = timestamp.removesuffix("Z").partition(".")
-    return int(datetime.fromisoformat(whole + "+00:00").timestamp()) * _SECOND_NS + int(fraction.ljust(9, "0"))

@@ -10,12 +10,11 @@ from sentinel.api.context import CONTEXT
 from sentinel.api.operation import Operation, Parameter, problem, reply
 from sentinel.core.access import Scope
 from sentinel.core.alert import AlertStatus
-from sentinel.core.anomaly import DETECTORS, Severity
-from sentinel.core.explain import anomaly_type
-from sentinel.core.metrics import METRICS
+from sentinel.core.anomaly import Severity
+from sentinel.core.detector import ANOMALY_TYPES
 from sentinel.state.alerts import AlertDetail, AlertQuery, AlertRecord
 
-TYPES = [*dict.fromkeys(anomaly_type(metric, detector) for metric in METRICS for detector in DETECTORS), GATHERED]
+TYPES = [*sorted(ANOMALY_TYPES), GATHERED]
 
 PARAMETERS = (
     Parameter("status", "Only in this state", {"type": "string", "enum": list(AlertStatus)}),

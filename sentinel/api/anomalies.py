@@ -1,4 +1,6 @@
-"""Anomalies: facts about single events."""
+"""Anomalies: facts about single events, and about windows of time."""
+
+from collections.abc import Mapping
 
 import msgspec
 from aiohttp import web
@@ -9,18 +11,22 @@ from sentinel.api.operation import Operation, Parameter, problem, reply
 from sentinel.core.access import Scope
 from sentinel.core.anomaly import Anomaly, DetectorName, Severity
 from sentinel.core.metrics import METRIC_NAMES
-from sentinel.core.query import AnomalyQuery, TimeRange
+from sentinel.core.query import ANOMALY_KINDS, AnomalyKind, AnomalyQuery, TimeRange
 
 LAST_NS = 2**63 - 1
 
+KIND = Parameter("kind", "Only those of single events, or only those of time windows", {"type": "string", "enum": list(ANOMALY_KINDS)})
 PARAMETERS = (
     Parameter("severity", "Only this severity", {"type": "string", "enum": list(Severity)}),
     *params.SERIES,
-    Parameter("metric", "Only this metric", {"type": "string", "enum": list(METRIC_NAMES)}),
-    Parameter("detector", "Only this detector", {"type": "string", "enum": list(DetectorName)}),
+    params.word_of("metric", f"Only this metric: one of events ({', '.join(METRIC_NAMES)}) or of time windows, such as error_rate"),
+    params.word_of("detector", f"Only this detector: {', '.join(DetectorName)}, or the name of an installed one"),
+    params.word_of("type", "Only this type, such as latency_spike, error_rate_increase, silence, regime_change"),
+    KIND,
     *params.RANGE,
     params.LIMIT,
 )
+RECENT = (KIND, params.limit_of(10))
 
 
 class Anomalies(msgspec.Struct):
@@ -39,8 +45,10 @@ async def anomalies(request: web.Request) -> web.Response:
         range=params.time_range(given, context.clock.now_ns()),
         series=params.series(given),
         severity=params.choice(given, "severity", list(Severity)),
-        metric=params.choice(given, "metric", METRIC_NAMES),
-        detector=params.choice(given, "detector", list(DetectorName)),
+        metric=params.word(given, "metric"),
+        detector=params.word(given, "detector"),
+        type=params.word(given, "type"),
+        kind=_kind(given),
         limit=params.limit(given),
     )
     return _listing(await context.query.anomalies(query))
@@ -49,9 +57,10 @@ async def anomalies(request: web.Request) -> web.Response:
 async def recent(request: web.Request) -> web.Response:
     """The last anomalies, however old."""
     context = request.app[CONTEXT]
-    params.known(request.query, (params.LIMIT,))
+    given = request.query
+    params.known(given, RECENT)
     ever = TimeRange(0, LAST_NS)
-    return _listing(await context.query.anomalies(AnomalyQuery(range=ever, limit=params.limit(request.query, 10))))
+    return _listing(await context.query.anomalies(AnomalyQuery(range=ever, kind=_kind(given), limit=params.limit(given, 10))))
 
 
 async def anomaly(request: web.Request) -> web.Response:
@@ -61,6 +70,11 @@ async def anomaly(request: web.Request) -> web.Response:
     if found is None:
         return problem(404, "Not Found", "there is no anomaly with this id, or its retention has ended")
     return reply(found)
+
+
+def _kind(given: Mapping[str, str]) -> AnomalyKind | None:
+    wanted = params.choice(given, "kind", ANOMALY_KINDS)
+    return next((kind for kind in ANOMALY_KINDS if kind == wanted), None)
 
 
 def _listing(found: list[Anomaly]) -> web.Response:
@@ -84,7 +98,7 @@ OPERATIONS = (
         recent,
         "The last anomalies, however old",
         {200: "Anomalies", 400: "Bad parameter"},
-        (params.limit_of(10),),
+        RECENT,
         Anomalies,
         scope=Scope.READ,
     ),

@@ -1,8 +1,9 @@
-"""What is normal now: the windows in memory."""
+"""What is normal now: the windows of samples in memory, and what is expected of the time windows."""
 
 import asyncio
-from collections.abc import Callable
-from math import isnan
+from collections.abc import Callable, Sequence
+from itertools import islice
+from math import isfinite, isnan
 
 import msgspec
 from aiohttp import web
@@ -13,8 +14,10 @@ from sentinel.api.operation import Operation, Parameter, reply
 from sentinel.core.access import Scope
 from sentinel.core.batch import SeriesKey
 from sentinel.core.metrics import METRIC_INDEX, METRIC_NAMES, METRICS
+from sentinel.core.query import ANOMALY_KINDS, AnomalyKind, SeriesFilter
 from sentinel.core.timestamp import rfc3339
 from sentinel.detection.baselines import BaselineView
+from sentinel.detection.ticks import TickBand
 from sentinel.detection.zscore import SENSITIVITY
 from sentinel.pipeline.shard import Shard
 
@@ -23,34 +26,44 @@ ROWS_PER_LOCK = 32
 
 PARAMETERS = (
     *params.SERIES,
-    Parameter("metric", "Only this metric", {"type": "string", "enum": list(METRIC_NAMES)}),
+    params.word_of("metric", f"Only this metric: one of events ({', '.join(METRIC_NAMES)}) or of time windows, such as error_rate"),
+    Parameter("kind", "Only those of single events, or only those of time windows", {"type": "string", "enum": list(ANOMALY_KINDS)}),
     params.LIMIT,
 )
 
 
 class Baseline(msgspec.Struct, kw_only=True):
-    """One window of one partition, in the metric's unit. `lower` and `upper` are the z-score's band."""
+    """What is normal for one metric of one series in one partition, in the unit its name says.
 
+    Of single events it is a window of samples with its statistics; `lower` and `upper` are the z-score's band around the mean. Of time
+    windows it is what is expected now, with what the last minutes gave, how much it can be trusted, and whether an anomaly of it goes on.
+    """
+
+    kind: AnomalyKind
     key: str
     tenant: str
     service: str
     model: str
     metric: str
     samples: int
-    mean: float | None
-    stddev: float | None
-    median: float | None
-    mad: float | None
-    q1: float | None
-    q3: float | None
-    p95: float | None
-    p99: float | None
-    min: float | None
-    max: float | None
+    expected: float | None
     lower: float | None
     upper: float | None
-    updated_at: str | None
     partition: str
+    updated_at: str | None
+    mean: float | None = None
+    stddev: float | None = None
+    median: float | None = None
+    mad: float | None = None
+    q1: float | None = None
+    q3: float | None = None
+    p95: float | None = None
+    p99: float | None = None
+    min: float | None = None
+    max: float | None = None
+    latest: float | None = None
+    confidence: float | None = None
+    open: bool | None = None
 
 
 class Baselines(msgspec.Struct):
@@ -61,47 +74,72 @@ class Baselines(msgspec.Struct):
 
 
 async def baselines(request: web.Request) -> web.Response:
-    """Windows of the chosen series and metrics."""
+    """What is normal for the chosen series and metrics: windows of samples first, then time windows."""
     context = request.app[CONTEXT]
     given = request.query
     params.known(given, PARAMETERS)
-    wanted, metric, limit = params.series(given), params.choice(given, "metric", METRIC_NAMES), params.limit(given)
+    wanted, metric, limit = params.series(given), params.word(given, "metric"), params.limit(given)
+    kind = params.choice(given, "kind", ANOMALY_KINDS)
+    shards = list(context.pipeline.shards.values())
+    found: list[Baseline] = []
+    if kind != "window":
+        found += await _of_events(shards, wanted, metric, limit)
+    if kind != "event":
+        for shard in shards:
+            found += await asyncio.to_thread(_of_windows, shard, wanted, metric, limit - len(found))
+    return reply(Baselines(found, len(found)))
+
+
+async def _of_events(shards: Sequence[Shard], wanted: SeriesFilter, metric: str | None, limit: int) -> list[Baseline]:
+    """Windows of samples. Rows are chosen by name first, so that one service among many is found without waiting for the worker often."""
+    found: list[Baseline] = []
 
     def chosen(key: SeriesKey, name: str) -> bool:
-        return (
-            wanted.service in {None, key.service}
-            and wanted.model in {None, key.model}
-            and wanted.tenant in {None, key.tenant}
-            and metric in {None, name}
-        )
+        return _is_of(key, wanted) and metric in {None, name}
 
-    found: list[Baseline] = []
-    for shard in list(context.pipeline.shards.values()):
-        for start in range(0, len(shard.baselines.names), ROWS_PER_LOCK):
+    for shard in shards:
+        rows = await asyncio.to_thread(_rows, shard, wanted)
+        for start in range(0, len(rows), ROWS_PER_LOCK):
             if len(found) >= limit:
                 break
-            views = await asyncio.to_thread(_views, shard, range(start, start + ROWS_PER_LOCK), chosen)
-            found += [_shown(view, shard) for view in views]
-    return reply(Baselines(found[:limit], len(found[:limit])))
+            views = await asyncio.to_thread(_views, shard, rows[start : start + ROWS_PER_LOCK], chosen)
+            found += [_window_of_samples(view, shard) for view in views]
+    return found[:limit]
 
 
-def _views(shard: Shard, rows: range, chosen: Callable[[SeriesKey, str], bool]) -> list[BaselineView]:
+def _rows(shard: Shard, wanted: SeriesFilter) -> Sequence[int]:
+    """The rows of the series that are wanted now; by the time they are read they may be another's."""
+    names = shard.baselines.names.copy()
+    return range(len(names)) if wanted == SeriesFilter() else [row for row, key in enumerate(names) if _is_of(key, wanted)]
+
+
+def _is_of(key: SeriesKey, wanted: SeriesFilter) -> bool:
+    return wanted.service in {None, key.service} and wanted.model in {None, key.model} and wanted.tenant in {None, key.tenant}
+
+
+def _views(shard: Shard, rows: Sequence[int], chosen: Callable[[SeriesKey, str], bool]) -> list[BaselineView]:
     with shard.lock:
-        return shard.baselines.views(rows, chosen)
+        return [view for row in rows for view in shard.baselines.views(range(row, row + 1), chosen)]
 
 
-def _shown(view: BaselineView, shard: Shard) -> Baseline:
+def _window_of_samples(view: BaselineView, shard: Shard) -> Baseline:
     rules = shard.rules
     least = METRICS[METRIC_INDEX[view.metric]].resolution
     spread = 0.0 if isnan(view.stddev) else view.stddev
     reach = max(spread, least) * rules.zscore.threshold * SENSITIVITY[rules.zscore.sensitivity]
     return Baseline(
+        kind="event",
         key=f"{view.series.service}:{view.series.model}:{view.metric}",
         tenant=view.series.tenant,
         service=view.series.service,
         model=view.series.model,
         metric=view.metric,
         samples=view.samples,
+        expected=view.mean,
+        lower=view.mean - reach,
+        upper=view.mean + reach,
+        partition=str(shard.source),
+        updated_at=_updated_at(shard),
         mean=view.mean,
         stddev=view.stddev,
         median=view.median,
@@ -112,11 +150,45 @@ def _shown(view: BaselineView, shard: Shard) -> Baseline:
         p99=view.p99,
         min=view.minimum,
         max=view.maximum,
-        lower=view.mean - reach,
-        upper=view.mean + reach,
-        updated_at=rfc3339(shard.watermark_ns) if shard.watermark_ns else None,
-        partition=str(shard.source),
     )
+
+
+def _of_windows(shard: Shard, wanted: SeriesFilter, metric: str | None, limit: int) -> list[Baseline]:
+    """What is expected of time windows; on a thread, because it waits for the worker."""
+    if limit <= 0:
+        return []
+    with shard.lock:
+        bands = shard.over_time.bands()
+    meant = (band for band in bands if _is_of(band.series, wanted) and metric in {None, band.quantity})
+    return [_time_window(band, shard) for band in islice(meant, limit)]
+
+
+def _time_window(band: TickBand, shard: Shard) -> Baseline:
+    return Baseline(
+        kind="window",
+        key=f"{band.series.service}:{band.series.model}:{band.quantity}",
+        tenant=band.series.tenant,
+        service=band.series.service,
+        model=band.series.model,
+        metric=band.quantity,
+        samples=band.samples,
+        expected=_number(band.expected),
+        lower=_number(band.lower),
+        upper=_number(band.upper),
+        partition=str(shard.source),
+        updated_at=_updated_at(shard),
+        latest=_number(band.latest),
+        confidence=_number(band.confidence),
+        open=band.open,
+    )
+
+
+def _number(value: float) -> float | None:
+    return value if isfinite(value) else None
+
+
+def _updated_at(shard: Shard) -> str | None:
+    return rfc3339(shard.watermark_ns) if shard.watermark_ns else None
 
 
 OPERATIONS = (
@@ -124,7 +196,7 @@ OPERATIONS = (
         "GET",
         "/api/v1/baselines",
         baselines,
-        "What is normal now, per service x model x metric and partition; lower and upper are the z-score's band",
+        "What is normal now, per service x model x metric and partition: of single events, and of time windows",
         {200: "Baselines", 400: "Bad parameter"},
         PARAMETERS,
         Baselines,

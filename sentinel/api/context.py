@@ -2,17 +2,22 @@
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeVar
 
 from aiohttp import web
 
 from sentinel.alerting.channel import ChannelStatus
 from sentinel.api.access import Keys
 from sentinel.config.schema import Config
-from sentinel.core.ports import Clock, Outcome, Query
+from sentinel.core.errors import RetryableError
+from sentinel.core.ports import Clock, Commands, Outcome, Query
 from sentinel.observability.metrics import Metrics
 from sentinel.pipeline.run import Pipeline
 from sentinel.state.alerts import Alerts
+from sentinel.state.feedback import Feedback
+from sentinel.state.markers import Markers
+
+T = TypeVar("T")
 
 
 class Ingest(Protocol):
@@ -39,6 +44,8 @@ class Context:
         events_per_s: events stored per second over the last ten.
         alerts: what people were told; receivers: how each of those they are sent to does.
         keys: the API keys; None when there is no place for them, and then a key opens nothing.
+        commands: where commands for the detectors go; None when nobody takes them.
+        feedback: what people think of anomalies; markers: what they told the detectors. None when there is no place for them.
         started: whether sources are open; until then the daemon is starting.
     """
 
@@ -56,6 +63,9 @@ class Context:
     alerts: Alerts
     receivers: Callable[[], Sequence[ChannelStatus]]
     keys: Keys | None = None
+    commands: Commands | None = None
+    feedback: Feedback | None = None
+    markers: Markers | None = None
     started: bool = False
     stopping: bool = False
 
@@ -64,6 +74,13 @@ class Context:
         if not self.started:
             return ["starting"]
         return [*(["stopping"] if self.stopping else []), *self.faults(), *self.pipeline.progress.reasons()]
+
+
+def there(part: T | None, what: str) -> T:
+    """A part that a daemon may do without. Raises RetryableError, which callers are told as 503, when this one does."""
+    if part is None:
+        raise RetryableError(f"this daemon has no {what}")
+    return part
 
 
 CONTEXT: Final = web.AppKey("context", Context)

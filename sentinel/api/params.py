@@ -1,5 +1,6 @@
 """Query parameters as values, with errors that name the parameter."""
 
+import re
 from collections import Counter
 from collections.abc import Collection, Mapping
 from datetime import UTC, datetime, timedelta
@@ -12,6 +13,7 @@ MAX_LIMIT = 1_000
 HOUR_NS = 3_600_000_000_000
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
+WORD = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 LAST_YEAR = 2200
 """Times up to here fit into 64 bits of nanoseconds."""
 
@@ -38,6 +40,11 @@ def limit_of(default: int) -> Parameter:
 
 
 LIMIT = limit_of(100)
+
+
+def word_of(name: str, about: str) -> Parameter:
+    """A parameter that takes a name of our own kind."""
+    return Parameter(name, about, {"type": "string", "pattern": f"^{WORD.pattern}$"})
 
 
 def known(given: Mapping[str, str], allowed: Collection[Parameter]) -> None:
@@ -68,9 +75,9 @@ def limit(given: Mapping[str, str], default: int = 100) -> int:
 
 def time_range(given: Mapping[str, str], now_ns: int) -> TimeRange:
     """The range from `start` and `end`, or the `hours` before `end`."""
-    end_ns = _moment(given, "end") if "end" in given else now_ns
+    end_ns = moment(given["end"], "end") if "end" in given else now_ns
     back_ns = int(number(given, "hours", 24.0, MIN_HOURS, MAX_HOURS) * HOUR_NS)
-    start_ns = _moment(given, "start") if "start" in given else end_ns - back_ns
+    start_ns = moment(given["start"], "start") if "start" in given else end_ns - back_ns
     if start_ns >= end_ns:
         raise BadParameterError("start must lie before end")
     return TimeRange(start_ns, end_ns)
@@ -98,12 +105,21 @@ def choice(given: Mapping[str, str], name: str, choices: Collection[str]) -> str
     return value
 
 
-def _moment(given: Mapping[str, str], name: str) -> int:
+def word(given: Mapping[str, str], name: str) -> str | None:
+    """A name of our own kind, such as that of a metric or a detector; None when absent."""
+    value = given.get(name)
+    if value is not None and not WORD.fullmatch(value):
+        raise BadParameterError(f"{name} must be a name of up to 64 letters, digits, dots, dashes and underscores")
+    return value
+
+
+def moment(text: str, name: str) -> int:
+    """A time as RFC 3339 has it, in nanoseconds since the epoch."""
     try:
-        moment = datetime.fromisoformat(given[name])
+        found = datetime.fromisoformat(text)
     except ValueError:
         raise BadParameterError(f"{name} must be a time such as 2026-01-31T12:00:00Z") from None
-    if not EPOCH.year <= moment.year <= LAST_YEAR:
+    if not EPOCH.year <= found.year <= LAST_YEAR:
         raise BadParameterError(f"{name} must lie between {EPOCH.year} and {LAST_YEAR}")
-    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    return (moment - EPOCH) // MICROSECOND * 1_000
+    found = found if found.tzinfo else found.replace(tzinfo=UTC)
+    return (found - EPOCH) // MICROSECOND * 1_000

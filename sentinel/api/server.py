@@ -8,7 +8,21 @@ from typing import Any
 
 from aiohttp import web
 
-from sentinel.api import alerts, anomalies, baselines, events, guard, health, log_level, openapi, status, telemetry, traffic
+from sentinel.api import (
+    alerts,
+    anomalies,
+    baselines,
+    events,
+    feedback,
+    guard,
+    health,
+    log_level,
+    markers,
+    openapi,
+    status,
+    telemetry,
+    traffic,
+)
 from sentinel.api.access import Access, keys_required, warn_of_openness
 from sentinel.api.context import CONTEXT, Context
 from sentinel.api.operation import Operation, reply
@@ -34,7 +48,8 @@ def operations(context: Context) -> tuple[Operation, ...]:
     about = {200: "OpenAPI 3.1"}
     itself = Operation("GET", "/api/v1/openapi.json", description, "This document", about, tag="daemon", early=True, scope=Scope.READ)
     queries = (*telemetry.OPERATIONS, *anomalies.OPERATIONS, *alerts.OPERATIONS, *baselines.OPERATIONS, *traffic.OPERATIONS)
-    documented = (*health.OPERATIONS, *events.OPERATIONS, *queries, *status.operations(context), *log_level.OPERATIONS, itself)
+    told = (*feedback.OPERATIONS, *markers.OPERATIONS)
+    documented = (*health.OPERATIONS, *events.OPERATIONS, *queries, *told, *status.operations(context), *log_level.OPERATIONS, itself)
     described |= openapi.document(documented, keys_required=keys_required(context.config.api))
     return documented
 

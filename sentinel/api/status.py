@@ -15,6 +15,7 @@ from sentinel.api.context import CONTEXT, Context
 from sentinel.api.operation import Operation, reply
 from sentinel.core.access import Scope
 from sentinel.core.timestamp import rfc3339
+from sentinel.detection.plugin_run import Failure
 
 
 class Feeling(msgspec.Struct):
@@ -22,6 +23,13 @@ class Feeling(msgspec.Struct):
 
     status: str
     reasons: list[str]
+
+
+class PluginFailure(msgspec.Struct):
+    """A detector of others that failed in a partition."""
+
+    partition: str
+    failure: Failure
 
 
 class Status(msgspec.Struct, kw_only=True):
@@ -46,6 +54,7 @@ class Status(msgspec.Struct, kw_only=True):
     paused: bool
     store: dict[str, int]
     receivers: list[ChannelStatus]
+    plugin_failures: list[PluginFailure]
     health: Feeling
     watermark: str | None
     rss_bytes: int
@@ -100,6 +109,9 @@ async def status(request: web.Request) -> web.Response:
             paused=pipeline.paused,
             store=msgspec.to_builtins(await context.counts()),
             receivers=list(context.receivers()),
+            plugin_failures=[
+                PluginFailure(str(shard.source), failure) for shard in shards for failure in shard.over_time.plugins.failures()
+            ],
             health=Feeling("degraded" if reasons else "healthy", reasons),
             watermark=rfc3339(watermark) if watermark else None,
             rss_bytes=rss_bytes(),

@@ -8,7 +8,7 @@ from sentinel.alerting.deliver import Couriers, channels
 from sentinel.alerting.intake import AlertIntake
 from sentinel.alerting.sightings import sightings
 from sentinel.config.schema import Alerting, Config
-from sentinel.core.alert import AlertWrite
+from sentinel.core.alert import AlertWrite, Worth
 from sentinel.core.anomaly import SEVERITIES, Severity
 from sentinel.core.batch import PartitionId
 from sentinel.core.ports import Clock
@@ -44,9 +44,9 @@ class Alerts:
         self._couriers = Couriers(self._channels, self._outbox, clock, metrics)
 
     @property
-    def min_severity(self) -> str:
-        """Anomalies below it never become alerts."""
-        return self._section.min_severity
+    def worth(self) -> Worth:
+        """Which anomalies become alerts."""
+        return Worth(self._section.min_severity, self._section.event_anomalies, self._section.costly_event_usd)
 
     def configure(self, section: Alerting) -> None:
         """Go by other severities, windows and limits from the next write on; the receivers stay."""

@@ -29,10 +29,12 @@ from sentinel.pipeline.process import Rules, clean
 from sentinel.pipeline.restore import Checkpoints
 from sentinel.pipeline.run import Pipeline
 from sentinel.pipeline.sinks import Sinks
-from sentinel.pipeline.warm import compile_kernels
+from sentinel.pipeline.warm import load_kernels
 from sentinel.state.alerts import Alerts as AlertRecords
 from sentinel.state.database import StateDatabase
+from sentinel.state.feedback import Feedback
 from sentinel.state.key_cache import KeyCache
+from sentinel.state.markers import Markers
 from sentinel.storage.checkpoints import DirectoryCheckpoints
 
 log = get(__name__)
@@ -139,6 +141,9 @@ class Daemon:
             alerts=AlertRecords(self._state),
             receivers=self.alerts.status if self.alerts is not None else list,
             keys=self._keys,
+            commands=self.pipeline,
+            feedback=Feedback(self._state),
+            markers=Markers(self._state),
         )
 
     def _faults(self) -> list[str]:
@@ -159,7 +164,7 @@ class Daemon:
         await startup.step("opening the HTTP port", self.server.open)
         await startup.dependency("the state database", self._state)
         await startup.step("reading the API keys", self._keys.open)
-        await startup.step("compiling the kernels", partial(asyncio.to_thread, compile_kernels))
+        await startup.step("compiling the kernels", partial(asyncio.to_thread, load_kernels))
         if self._stores.redis is not None:
             await startup.step("preparing Redis", self._stores.redis.open)
         await startup.step("opening the store", self.store.open)

@@ -1,4 +1,4 @@
-"""What runs beside the loop: gauges, rates, retention."""
+"""What runs beside the loop: gauges, rates, time marks, retention."""
 
 import asyncio
 import contextlib
@@ -26,7 +26,7 @@ class Pruned(Protocol):
 
 
 class Housekeeping:
-    """Once a second: refresh gauges; once a minute: delete what retention no longer covers."""
+    """Once a second: refresh gauges; once a tick: mark the time; once a minute: delete what retention no longer covers."""
 
     def __init__(self) -> None:
         self._stored: deque[tuple[float, int]] = deque(maxlen=RATE_TICKS + 1)
@@ -55,12 +55,15 @@ class Housekeeping:
 
     async def _run(self, context: Context, store: Pruned) -> None:
         clock = context.clock
-        pruned_at = clock.monotonic()
+        pruned_at = marked_at = clock.monotonic()
         while True:
             due = clock.monotonic() + TICK_S
             await clock.sleep(TICK_S)
             context.metrics.event_loop_lag_seconds.set(max(0.0, clock.monotonic() - due))
             self._refresh(context)
+            if clock.monotonic() - marked_at >= context.config.detection.ticks.tick_secs:
+                marked_at = clock.monotonic()
+                await self._mark(context)
             if clock.monotonic() - pruned_at >= PRUNE_EVERY_S:
                 pruned_at = clock.monotonic()
                 await self._prune(context, store)
@@ -87,6 +90,13 @@ class Housekeeping:
         news = sum(samples - before.get(source, samples) for source, samples in self._learned.items())
         context.metrics.baseline_updates.inc(max(0, news))
         context.metrics.baseline_samples.set(sum(self._learned.values()))
+
+    @staticmethod
+    async def _mark(context: Context) -> None:
+        try:
+            await context.pipeline.mark()
+        except SentinelError as error:
+            log.error("a time mark could not be processed: silence goes unnoticed", error=str(error))  # noqa: TRY400  its cause may quote an event
 
     @staticmethod
     async def _prune(context: Context, store: Pruned) -> None:

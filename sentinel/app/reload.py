@@ -75,6 +75,8 @@ STORE_KEYS: Final = (
 )
 ALERT_KEYS: Final = (
     "alerting.min_severity",
+    "alerting.event_anomalies",
+    "alerting.costly_event_usd",
     "alerting.external_url",
     "alerting.max_open_alerts",
     "alerting.history_days",

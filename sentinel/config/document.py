@@ -24,6 +24,7 @@ REFUSALS: Final[Mapping[str, str]] = {
     "no_pseudonym_key": "Replicas share a Kafka group or a Redis on another machine, and no pseudonym key is given for them to share.",
     "short_key": "The pseudonym key has fewer than 16 characters.",
     "no_source": "Kafka, HTTP and files are all switched off.",
+    "no_detector": "A detector of others is not installed, or cannot be imported.",
     "never_ends": "`files.exit_at_end` is set beside Kafka, which never ends.",
 }
 """Code -> what `sentinel run` refuses although the file is valid."""
@@ -92,6 +93,8 @@ def _section(section: type[Section], path: KeyPath) -> Iterator[str]:
     for name, shape in shapes.items():
         if shape.section is not None:
             yield from _section(shape.section, (*path, name))
+        elif shape.item is not None and shape.item.section is not None:
+            yield from _section(shape.item.section, (*path, f"{name}[]"))
 
 
 def _row(name: str, field: FieldInfo, shape: Shape, path: KeyPath) -> str:

@@ -185,6 +185,8 @@ def _reworded(error: ErrorDetails, path: KeyPath) -> tuple[str, str, str]:
         return error["type"], error["msg"], "Write scheme://host:port, and credentials in the section's own keys."
     if error["type"] == "bad_network":
         return error["type"], error["msg"], "Write it like 10.1.2.0/24 or ::1/128."
+    if error["type"].startswith("rule_"):
+        return error["type"], error["msg"], "Correct the rule, or remove it."
     return "out_of_range", f"must be {expected(_shape_at(path))}", "Correct the value, or remove the key for its default."
 
 
@@ -212,7 +214,9 @@ def _shape_at(path: KeyPath) -> Shape:
         if isinstance(part, int):
             continue
         shape = shapes_of(section)[part]
-        section = shape.section or section
+        if shape.kind == "named":
+            return shape
+        section = shape.section or (shape.item.section if shape.item is not None else None) or section
     if shape is None:
         raise KeyError(dotted(path))
     return shape

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from sentinel.config.expand import expand
+from sentinel.config.named import read_named
 from sentinel.config.problems import KeyPath, Position, Problem, Severity, dotted, printable
 from sentinel.config.schema import Config
 from sentinel.config.secret_files import Fault, look_at, read_secret
@@ -16,9 +17,10 @@ from sentinel.config.values import MisfitError, Scalar, ScalarText, read_scalar
 from sentinel.config.yaml_tree import MappingNode, Node, ScalarNode, SequenceNode, position_of
 
 MAX_PROBLEMS: Final = 100
+_TEXT: Final = Shape("text")
 
-Plain = Scalar | list[Scalar] | dict[str, "Plain"]
-"""What a section is made of before the models check it: mappings of known keys, lists of scalars, scalars of the right type."""
+Plain = Scalar | list["Scalar | dict[str, Plain]"] | dict[str, "Plain"]
+"""What a section is made of before the models check it: mappings of keys, lists of scalars, scalars of the right type."""
 
 
 class _Unusable:
@@ -134,15 +136,15 @@ class Reading:
             self.omitted += 1
 
     def _read_node(self, node: Node, shape: Shape, path: KeyPath) -> Plain | _Unusable:
-        if shape.section is not None:
-            return self._read_subsection(node, shape, shape.section, path)
+        if shape.kind in {"section", "named"}:
+            return self._read_subsection(node, shape, path)
         if shape.item is not None:
             return self._read_list(node, shape, shape.item, path)
         return self._read_value(node, shape, path)
 
-    def _read_subsection(self, node: Node, shape: Shape, section: type[Section], path: KeyPath) -> Plain | _Unusable:
+    def _read_subsection(self, node: Node, shape: Shape, path: KeyPath) -> Plain | _Unusable:
         if isinstance(node, MappingNode):
-            return self._read_section(node, section, path)
+            return read_named(self, node, path) if shape.section is None else self._read_section(node, shape.section, path)
         scalar = _scalar_text(node)
         if scalar is not None and scalar.is_null:
             return None if shape.nullable else {}
@@ -155,21 +157,36 @@ class Reading:
 
     # ---------------------------------------------------------------------------------------------------------- values
 
+    def read_texts(self, node: Node, path: KeyPath) -> Plain:
+        """A text, or a list of texts, whatever they look like; None when it is neither, which is noted."""
+        is_list = isinstance(node, SequenceNode)
+        value = self._read_list(node, Shape("list", item=_TEXT), _TEXT, path) if is_list else self._read_value(node, _TEXT, path)
+        if isinstance(value, _Unusable):
+            self.spoiled.add(path)
+            return None
+        return value
+
     def _read_list(self, node: Node, shape: Shape, item: Shape, path: KeyPath) -> Plain | _Unusable:
         if not isinstance(node, SequenceNode):
             return self._misfit(path, MisfitError(), shape)
-        values: list[Scalar] = []
+        values: list[Scalar | dict[str, Plain]] = []
         for index, item_node in enumerate(node.value):
             here = (*path, index)
             place = position_of(item_node.start_mark)
             if place is not None:
                 self.positions[here] = place
-            value = self._read_value(item_node, item, here, keep_unset=item.kind == "text")
+            value = self._read_item(item_node, item, here)
             if not isinstance(value, _Unusable):
                 values.append(value)
             elif here not in self.unset:
                 self.spoiled.add(path)
         return values
+
+    def _read_item(self, node: Node, item: Shape, path: KeyPath) -> Scalar | dict[str, Plain] | _Unusable:
+        """One item of a list: a section, or a value."""
+        if item.section is None:
+            return self._read_value(node, item, path, keep_unset=item.kind == "text")
+        return self._read_section(node, item.section, path) if isinstance(node, MappingNode) else self._misfit(path, MisfitError(), item)
 
     def _read_value(self, node: Node, shape: Shape, path: KeyPath, *, keep_unset: bool = False) -> Scalar | _Unusable:
         scalar = _scalar_text(node)

@@ -166,6 +166,10 @@ class Alerting(Section):
     """Make alerts of anomalies; when absent, only if there is somebody to tell."""
     min_severity: Level = "warning"
     """Anomalies below it never become alerts."""
+    event_anomalies: bool = False
+    """Make alerts of anomalies of single events too: the textbook detectors find some hundreds a day in healthy traffic."""
+    costly_event_usd: Positive | None = 1.0
+    """A single event that cost at least this, and far more than usual, becomes an alert in any case; none does when null."""
     external_url: Url | None = None
     """Address under which people reach this daemon, for links in alerts; no links when absent."""
     max_open_alerts: Count = 10_000

@@ -5,7 +5,9 @@ from typing import Literal
 from pydantic import Field
 
 from sentinel.config.section import MetricName, Positive, Section
+from sentinel.config.sections_plugins import Plugins
 from sentinel.config.sections_ticks import Ticks
+from sentinel.config.sections_usage import Watching
 
 DetectorChoice = Literal["zscore", "iqr", "mad", "cusum"]
 
@@ -26,7 +28,9 @@ class Baseline(Section):
     metrics: list[MetricName] = Field(default=["latency_ms", "ttft_ms", "prompt_tokens", "completion_tokens", "total_tokens", "cost_usd"])
     """Metrics that get a baseline, besides those the detectors name."""
     max_series: int = Field(default=20_000, ge=1, le=1_000_000)
-    """Series per partition; further ones share one overflow series named `__other__`."""
+    """Series per partition; when all are taken, new ones push out those that are idle or hardly known, or share `__other__`."""
+    active_series: int = Field(default=1_000, ge=1, le=1_000_000)
+    """Series per partition that keep full windows: those that had an event last; the others keep the last 64 samples."""
 
 
 class Zscore(Section):
@@ -69,7 +73,7 @@ class Cusum(Section):
     """Metrics it watches."""
 
 
-class Detection(Section):
+class Detection(Watching):
     """What is an anomaly."""
 
     enabled_detectors: list[DetectorChoice] = Field(default=["zscore", "iqr", "mad", "cusum"])
@@ -86,3 +90,5 @@ class Detection(Section):
     """Cumulative sum."""
     ticks: Ticks = Ticks()
     """Time windows."""
+    plugins: Plugins = Field(default_factory=dict)
+    """Detectors of others that run, by the name of their entry point, each with its parameters."""

@@ -10,7 +10,7 @@ from pydantic.fields import FieldInfo
 from sentinel.config.secret import Secret
 from sentinel.config.section import Section
 
-Kind = Literal["section", "secret", "text", "whole", "number", "bool", "choice", "list"]
+Kind = Literal["section", "secret", "text", "whole", "number", "bool", "choice", "list", "named"]
 _KINDS: dict[type, Kind] = {Secret: "secret", str: "text", int: "whole", float: "number", bool: "bool"}
 
 
@@ -68,8 +68,8 @@ def expected(shape: Shape) -> str:
     'a whole number from 1 to 50000'
     """
     match shape.kind:
-        case "section":
-            return "a section with keys"
+        case "section" | "named":
+            return "a section with keys" if shape.section else "names, each with its parameters"
         case "secret" | "text":
             return _expected_text(shape.limits)
         case "bool":
@@ -90,6 +90,8 @@ def _expected_text(limits: Limits) -> str:
 
 def _expected_list(shape: Shape) -> str:
     size = f"{shape.limits.min_length} or more " if shape.limits.min_length else ""
+    if shape.item is not None and shape.item.kind == "section":
+        return f"a list of {size}sections, each beginning with `- `"
     if shape.item is not None and shape.item.kind == "choice":
         return f"a list of {size}words, each {expected(shape.item)}"
     return f"a list of {size}texts"
@@ -125,6 +127,8 @@ def _of_type(annotation: Any, metadata: list[Any], *, required: bool = False) ->
         return Shape("choice", nullable, required, limits, choices=get_args(annotation))
     if origin is list:
         return Shape("list", nullable, required, limits, item=_of_type(get_args(annotation)[0], []))
+    if origin is dict:
+        return Shape("named", nullable, required, limits)
     if issubclass(annotation, Section):
         return Shape("section", nullable, required, section=annotation)
     return Shape(_KINDS[annotation], nullable, required, limits)

@@ -68,7 +68,7 @@ def read_scalar(scalar: ScalarText, shape: Shape) -> Scalar:
         return None
     if shape.kind in {"text", "secret", "choice"}:
         return _read_text(scalar, shape)
-    if shape.kind in {"list", "section"}:
+    if shape.kind in {"list", "section", "named"}:
         raise MisfitError
     if not scalar.typed:
         raise MisfitError(suggestion="Remove the quotes.")

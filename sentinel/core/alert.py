@@ -70,6 +70,21 @@ class Notification(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @dataclass(frozen=True, slots=True)
+class Worth:
+    """Which anomalies become alerts. Those of time windows do; those of single events are facts, and fire all day on healthy traffic.
+
+    Attributes:
+        min_severity: the least severe that counts.
+        events: whether anomalies of single events count too.
+        costly_usd: a critical cost anomaly of an event that cost at least this counts in any case; None for none.
+    """
+
+    min_severity: str
+    events: bool
+    costly_usd: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class AlertWrite:
     """The alert-worthy anomalies of one delivery, and the position after it; applying it twice changes nothing.
 

@@ -148,6 +148,11 @@ class Delivery:
     epoch: int
     size_bytes: int
 
+    @classmethod
+    def mark(cls, source: PartitionId, next_offset: int, now_ns: int, epoch: int) -> "Delivery":
+        """A delivery of no records: what a time mark or a command brings to light goes the way of events, at the place it came."""
+        return cls(source, (), np.array([next_offset - 1]), np.array([NO_LOG_TIME]), now_ns, epoch, 0)
+
     @property
     def next_offset(self) -> int:
         """The offset after the last record."""

@@ -25,10 +25,14 @@ def _sources_digest() -> str:
     return hashlib.sha256(b"".join(source for source in sources if b"sentinel.core.jit" in source)).hexdigest()[:16]
 
 
-if numba.config.CACHE_DIR:  # type: ignore[attr-defined]  # numba makes its settings at run time
-    numba.config.CACHE_DIR = str(Path(numba.config.CACHE_DIR) / _sources_digest())  # type: ignore[attr-defined]  # as above
-
 JIT_DISABLED: bool = bool(numba.config.DISABLE_JIT)  # type: ignore[attr-defined]  # numba makes its settings at run time
+
+CACHE: Path | None = None
+"""Where the compiled kernels of these sources are kept; None when they are not."""
+
+if numba.config.CACHE_DIR and not JIT_DISABLED:  # type: ignore[attr-defined]  # as above
+    CACHE = Path(numba.config.CACHE_DIR) / _sources_digest()  # type: ignore[attr-defined]  # as above
+    numba.config.CACHE_DIR = str(CACHE)  # type: ignore[attr-defined]  # as above
 
 
 def kernel(function: F) -> F:

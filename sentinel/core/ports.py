@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
-from sentinel.core.alert import AlertWrite, Notification
+from sentinel.core.alert import AlertWrite, Notification, Worth
 from sentinel.core.anomaly import Anomaly, AnomalyBatch
 from sentinel.core.batch import CleanBatch, DeadLetter, Delivery, Float64, Int32, Int64, PartitionId, SeriesKey
 from sentinel.core.command import Command
@@ -47,6 +47,10 @@ class Source(Protocol):
 
     def ready(self) -> Delivery | None:
         """A further delivery that is there already, as `read` would give it; None when there is none. Never waits."""
+        ...
+
+    def caught_up(self) -> Sequence[PartitionId]:
+        """The logs of which everything that is there has been handed over, as of about now. Without certainty a log is left out."""
         ...
 
     async def ack(self, delivery: Delivery, outcome: Outcome) -> None:
@@ -168,8 +172,8 @@ class AlertSink(Sink[AlertWrite], Protocol):
     """
 
     @property
-    def min_severity(self) -> str:
-        """The least severe anomalies that are written."""
+    def worth(self) -> Worth:
+        """Which anomalies are to be written."""
         ...
 
     async def rewind(self, source: PartitionId, offset: int) -> None:

@@ -1,8 +1,12 @@
 """Questions to the read side of a store, and their answers."""
 
-from typing import Any
+from typing import Any, Final, Literal
 
 import msgspec
+
+AnomalyKind = Literal["event", "window"]
+"""What an anomaly is about: a single event, or a window of time."""
+ANOMALY_KINDS: Final[tuple[AnomalyKind, ...]] = ("event", "window")
 
 
 class TimeRange(msgspec.Struct, frozen=True):
@@ -33,13 +37,20 @@ class TelemetryQuery(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AnomalyQuery(msgspec.Struct, frozen=True, kw_only=True):
-    """Anomalies of a time range, newest first."""
+    """Anomalies of a time range, newest first; None means any. A name that no anomaly has matches nothing.
+
+    Attributes:
+        type: the public type, such as `latency_spike`.
+        kind: only those of single events, or only those of time windows.
+    """
 
     range: TimeRange
     series: SeriesFilter = SeriesFilter()
     severity: str | None = None
     metric: str | None = None
     detector: str | None = None
+    type: str | None = None
+    kind: AnomalyKind | None = None
     limit: int = 100
 
 

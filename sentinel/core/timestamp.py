@@ -20,3 +20,13 @@ def rfc3339(ts_ns: int) -> str:
         if digits.endswith(unused):
             return f"{whole}.{digits[: -len(unused)]}Z"
     return f"{whole}.{digits}Z"
+
+
+def nanoseconds(timestamp: str) -> int:
+    """The inverse of `rfc3339`.
+
+    >>> nanoseconds("2026-01-15T10:30:00.123Z"), nanoseconds("1970-01-01T00:00:00.000000001Z")
+    (1768473000123000000, 1)
+    """
+    whole, _, fraction = timestamp.removesuffix("Z").partition(".")
+    return int(datetime.fromisoformat(f"{whole}+00:00").timestamp()) * _SECOND_NS + int(fraction.ljust(9, "0"))

@@ -1,26 +1,21 @@
 """The baselines of one partition: every series' windows, and the detectors' verdicts on each event before it is learned."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from sentinel.config.schema import Detection, DetectorChoice
-from sentinel.core.anomaly import DETECTORS, DetectorName
-from sentinel.core.batch import OVERFLOW, Float64, Int32, Int64, SeriesKey
+from sentinel.core.batch import Float64, Int32, SeriesKey
 from sentinel.core.metrics import METRIC_INDEX, METRIC_NAMES, METRICS
-from sentinel.detection import cusum, iqr, mad, zscore
-from sentinel.detection.cusum import Cusum
-from sentinel.detection.windows import Stats, Windows
-
-ZSCORE, IQR, MAD, CUSUM = (DETECTORS.index(name) for name in (DetectorName.ZSCORE, DetectorName.IQR, DetectorName.MAD, DetectorName.CUSUM))
-
-RANKED = frozenset((IQR, MAD))
-"""Detectors that need order statistics."""
-
-StatelessScore = Callable[[Float64, Stats, float, float], Float64]
-StatelessBand = Callable[[Stats, float, float], tuple[Float64, Float64, Float64]]
+from sentinel.detection import zscore
+from sentinel.detection.roster import Roster
+from sentinel.detection.windows import Arrivals, Stats, Windows
+from sentinel.detection.windows_learn import FORGET_OLD
+from sentinel.detection.windows_pool import Records
+from sentinel.detection.windows_watch import FIRED, JUDGES, Limits
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,36 +59,29 @@ class BaselineView:
     maximum: float
 
 
-@dataclass(frozen=True, slots=True)
-class Watch:
-    """One detector on one metric, with its parameters filled in.
-
-    Attributes:
-        detector: index into DETECTORS.
-        score: (values, rows, stats) -> float64[n], 1.0 at the threshold, NaN where not judged.
-        band: stats -> (expected, lower, upper).
-    """
-
-    detector: int
-    score: Callable[[Float64, Int32, Stats], Float64]
-    band: Callable[[Stats], tuple[Float64, Float64, Float64]]
-
-
 class Baselines:
-    """Windows and sums of one partition. Not safe for concurrent use: its owner holds one lock around every call.
+    """Windows of one partition. Not safe for concurrent use: its owner holds one lock around every call.
 
     Args:
         rules: the detection section. What it names decides which metrics have windows and who judges them.
+
+    Attributes:
+        windows: of each metric, by its index.
+        roster: whose windows they are, row by row.
+        samples_learned: since the state began.
     """
 
     def __init__(self, rules: Detection) -> None:
         self.rules = rules
-        self.names: list[SeriesKey] = []
-        self.samples_learned = 0
-        self._rows: dict[SeriesKey, int] = {}
+        self.roster = Roster(rules.baseline)
         self.windows = {metric: Windows(rules.baseline.window_size) for metric in windowed(rules)}
-        self.sums = {metric: Cusum() for metric in watched(rules, "cusum")}
-        self._watches = {metric: self._watches_of(metric) for metric in self.windows}
+        self.samples_learned = 0
+        self._limits = {metric: limits_of(rules, metric) for metric in self.windows}
+
+    @property
+    def names(self) -> list[SeriesKey]:
+        """The series of each row."""
+        return self.roster.names
 
     def score_and_update(self, names: Sequence[SeriesKey], series: Int32, metrics: Float64) -> list[Fired]:
         """Judge every sample against its window just before it, then learn it.
@@ -101,7 +89,7 @@ class Baselines:
         The verdict on an event does not depend on how the stream was cut into batches.
 
         Args:
-            names: distinct series of the batch in order of first appearance.
+            names: distinct series of the batch.
             series: int32[n], index into `names`.
             metrics: float64[n, len(METRICS)], NaN where absent or not to be learned.
 
@@ -110,17 +98,17 @@ class Baselines:
         """
         if not len(series):
             return []
-        rows = self._rows_of(names)[series]
-        # A stable radix sort on 16 bits keeps arrival order within a series, which is all the windows ask for.
-        order = np.argsort(rows.astype(np.int16) if len(self.names) < 32_768 else rows, kind="stable")
-        rows = rows[order]
+        placed = self.roster.place(names, series)
+        arrivals = Arrivals.of(metrics, placed.rows, placed.marks)
+        room = np.empty((JUDGES, len(series)), FIRED)
         fired: list[Fired] = []
         for metric, windows in self.windows.items():
-            values = metrics[order, metric]
-            watches = self._watches[metric]
-            stats = windows.roll(values, rows, ranks=any(watch.detector in RANKED for watch in watches))
-            fired += [found for watch in watches if (found := self._judge(watch, metric, values, rows, stats, order))]
-            self.samples_learned += len(values) - int(np.count_nonzero(np.isnan(values)))
+            windows.reserve(len(self.names))
+            learned, counts = windows.watch(arrivals, metric, self._limits[metric], room)
+            fired += [_fired(metric, detector, room[detector, :count].copy()) for detector, count in enumerate(counts) if count]
+            self.samples_learned += learned
+            if len(placed.idle):
+                windows.forget(placed.idle, FORGET_OLD)
         return fired
 
     def views(self, rows: range, chosen: Callable[[SeriesKey, str], bool]) -> list[BaselineView]:
@@ -132,52 +120,49 @@ class Baselines:
             if windows.count(row) and chosen(key, METRIC_NAMES[metric])
         ]
 
-    def row(self, key: SeriesKey) -> int:
-        """The row of a series, made if there is room, else that of the overflow series."""
-        found = self._rows.get(key)
-        if found is not None:
-            return found
-        if len(self.names) >= self.rules.baseline.max_series and key != OVERFLOW:
-            return self.row(OVERFLOW)
-        self._rows[key] = len(self.names)
-        self.names.append(key)
-        self._reserve()
-        return self._rows[key]
+    def load(
+        self, names: Sequence[SeriesKey], roster: Mapping[str, npt.NDArray[Any]], found: Mapping[int, tuple[Records, Float64]]
+    ) -> None:
+        """Become what another was; nothing may have been learned yet.
 
-    def _rows_of(self, names: Sequence[SeriesKey]) -> Int32:
-        return np.fromiter((self.row(name) for name in names), np.int32, len(names))
+        Args:
+            names: the series of each row.
+            roster: the tables of its roster.
+            found: by metric, what its windows exported; metrics without windows here are left out, others start empty.
 
-    def _reserve(self) -> None:
-        for windows in self.windows.values():
+        Raises:
+            SnapshotError: the roster's tables are not what it gave.
+        """
+        idle = self.roster.load(names, roster)
+        for metric, windows in self.windows.items():
+            windows.reserve(len(names))
+            if metric in found:
+                windows.load(*found[metric])
+            if not self._limits[metric].cusum:
+                windows.restart_sums()
+            if len(idle):
+                windows.forget(idle, FORGET_OLD)
+
+    def renewed(self, rules: Detection) -> "Baselines":
+        """The same series and windows, judged by other rules. Nothing is copied; this object must not be used any more.
+
+        Metrics that `rules` no longer names are left out, new ones start empty, as do the sums of metrics that CUSUM watches from now on.
+
+        Raises:
+            ValueError: the rules ask for windows of another size.
+        """
+        if rules.baseline.window_size != self.rules.baseline.window_size:
+            raise ValueError("windows of another size cannot be carried over: they are learned anew after a restart")
+        new = Baselines(rules)
+        new.windows |= {metric: self.windows[metric] for metric in new.windows.keys() & self.windows.keys()}
+        for metric in new.windows.keys() & self.windows.keys():
+            if not self._limits[metric].cusum:
+                new.windows[metric].restart_sums()
+        for windows in new.windows.values():
             windows.reserve(len(self.names))
-        for metric, sums in self.sums.items():
-            sums.reserve(self.windows[metric].rows)
-
-    def _judge(self, watch: Watch, metric: int, values: Float64, rows: Int32, stats: Stats, order: Int64) -> Fired | None:
-        scores = watch.score(values, rows, stats)
-        hits = np.flatnonzero((scores > 1.0) & (stats.n >= self.rules.baseline.min_samples))
-        if not len(hits):
-            return None
-        before = stats.take(hits)
-        expected, lower, upper = watch.band(before)
-        event = order[hits].astype(np.int32)
-        return Fired(metric, watch.detector, event, values[hits], scores[hits], expected, lower, upper, before)
-
-    def _watches_of(self, metric: int) -> list[Watch]:
-        """The enabled detectors that watch a metric."""
-        rules, least = self.rules, METRICS[metric].resolution
-        watches: list[Watch] = []
-        if metric in watched(rules, "zscore"):
-            limit = rules.zscore.threshold * zscore.SENSITIVITY[rules.zscore.sensitivity]
-            watches.append(_stateless(ZSCORE, zscore.score, zscore.band, limit, least))
-        if metric in watched(rules, "iqr"):
-            watches.append(_stateless(IQR, iqr.score, iqr.band, rules.iqr.multiplier, least))
-        if metric in watched(rules, "mad"):
-            watches.append(_stateless(MAD, mad.score, mad.band, rules.mad.threshold, least))
-        if metric in self.sums:
-            parameters = cusum.Parameters(rules.baseline.min_samples, rules.cusum.threshold, rules.cusum.drift, least)
-            watches.append(Watch(CUSUM, partial(self.sums[metric].score, parameters), cusum.band))
-        return watches
+        new.roster = self.roster.renewed(rules.baseline)
+        new.samples_learned = self.samples_learned
+        return new
 
 
 def watched(rules: Detection, detector: DetectorChoice) -> set[int]:
@@ -194,8 +179,24 @@ def windowed(rules: Detection) -> list[int]:
     return sorted(named.union(*(watched(rules, detector) for detector in rules.enabled_detectors)))
 
 
-def _stateless(detector: int, score: StatelessScore, band: StatelessBand, limit: float, least: float) -> Watch:
-    return Watch(detector, lambda values, _rows, stats: score(values, stats, limit, least), lambda stats: band(stats, limit, least))
+def limits_of(rules: Detection, metric: int) -> Limits:
+    """By what the samples of a metric are judged."""
+    thresholds: dict[DetectorChoice, float] = {
+        "zscore": rules.zscore.threshold * zscore.SENSITIVITY[rules.zscore.sensitivity],
+        "iqr": rules.iqr.multiplier,
+        "mad": rules.mad.threshold,
+        "cusum": rules.cusum.threshold,
+    }
+    watching = {detector: float(limit) for detector, limit in thresholds.items() if metric in watched(rules, detector)}
+    baseline = rules.baseline
+    return Limits(baseline.window_size, baseline.min_samples, METRICS[metric].resolution, **watching, drift=float(rules.cusum.drift))
+
+
+def _fired(metric: int, detector: int, found: Records) -> Fired:
+    samples, mean, sd = found["samples"].astype(np.int64), found["mean"], found["sd"]
+    stats = Stats(samples, mean, sd, found["median"], found["q1"], found["q3"], found["mad"])
+    event, value, score = found["event"], found["value"], found["score"]
+    return Fired(metric, detector, event, value, score, found["expected"], found["lower"], found["upper"], stats)
 
 
 def _view(key: SeriesKey, metric: str, windows: Windows, row: int) -> BaselineView:

@@ -9,42 +9,50 @@ multiplier of 1.5 puts the fences three deviations out.
 Source: J. W. Tukey, Exploratory Data Analysis, 1977.
 """
 
-import numpy as np
+from typing import Final
 
-from sentinel.core.batch import Float64
-from sentinel.detection.windows import Stats
+from sentinel.core.jit import leaf
 
-NORMAL_RANGE = 1.349
+NORMAL_RANGE: Final = 1.349
 """Interquartile range of a normal distribution in standard deviations."""
 
 
-def score(values: Float64, stats: Stats, multiplier: float, resolution: float) -> Float64:
+@leaf
+def spread(q1: float, q3: float, sd: float, resolution: float) -> float:
+    """The range that a distance is measured in.
+
+    >>> spread(4.0, 6.0, sd=1.0, resolution=0.1), spread(5.0, 5.0, sd=1.0, resolution=0.1), spread(5.0, 5.0, sd=0.0, resolution=1.0)
+    (2.0, 2.0, 1.349)
+    """
+    between = q3 - q1
+    return max(between if between > 0.0 else 2.0 * sd, NORMAL_RANGE * resolution)
+
+
+@leaf
+def score(value: float, q1: float, q3: float, sd: float, multiplier: float, resolution: float) -> float:
     """Distance beyond the nearer quartile over the allowed distance: 1.0 lies exactly at the fence, 0 inside the quartiles.
 
     Args:
-        values: float64[n], the samples.
-        stats: their windows before them.
+        value: the sample.
+        q1: lower quartile of its window before it, in the metric's unit.
+        q3: upper quartile.
+        sd: standard deviation of that window.
         multiplier: interquartile ranges beyond the quartiles.
         resolution: the smallest deviation that counts, in the metric's unit.
 
-    Returns:
-        float64[n], NaN where the window was empty.
-
-    >>> column = np.array
-    >>> stats = Stats(column([10]), column([5.0]), column([1.0]), column([5.0]), column([4.0]), column([6.0]), column([1.0]))
-    >>> score(column([12.0]), stats, multiplier=1.5, resolution=0.1)
-    array([2.])
+    >>> score(12.0, q1=4.0, q3=6.0, sd=1.0, multiplier=1.5, resolution=0.1)
+    2.0
     """
-    beyond = np.maximum(np.maximum(stats.q1 - values, values - stats.q3), 0.0)
-    return beyond / (_range(stats, resolution) * multiplier)
+    beyond = max(q1 - value, value - q3, 0.0)
+    return beyond / (spread(q1, q3, sd, resolution) * multiplier)
 
 
-def band(stats: Stats, multiplier: float, resolution: float) -> tuple[Float64, Float64, Float64]:
-    """What was expected: median, lower and upper fence, float64[n] each."""
-    reach = _range(stats, resolution) * multiplier
-    return stats.median, stats.q1 - reach, stats.q3 + reach
+@leaf
+def band(q1: float, q3: float, sd: float, multiplier: float, resolution: float) -> tuple[float, float]:
+    """The fences; the median was expected.
 
-
-def _range(stats: Stats, resolution: float) -> Float64:
-    spread = stats.q3 - stats.q1
-    return np.maximum(np.where(spread > 0, spread, 2.0 * stats.sd), NORMAL_RANGE * resolution)
+    >>> band(q1=4.0, q3=6.0, sd=1.0, multiplier=1.5, resolution=0.1)
+    (1.0, 9.0)
+    """
+    reach = spread(q1, q3, sd, resolution) * multiplier
+    return q1 - reach, q3 + reach

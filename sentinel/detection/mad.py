@@ -6,40 +6,48 @@ that is mostly zero is judged by how its other values spread and not flooded by 
 Source: B. Iglewicz and D. C. Hoaglin, How to Detect and Handle Outliers, 1993 (0.6745 makes it comparable with a z-score; 3.5 is theirs).
 """
 
-import numpy as np
+from typing import Final
 
-from sentinel.core.batch import Float64
-from sentinel.detection.windows import Stats
+from sentinel.core.jit import leaf
 
-NORMAL_MAD = 0.6745
+NORMAL_MAD: Final = 0.6745
 """Median absolute deviation of a normal distribution in standard deviations."""
 
 
-def score(values: Float64, stats: Stats, threshold: float, resolution: float) -> Float64:
+@leaf
+def spread(mad: float, sd: float, resolution: float) -> float:
+    """The deviation that a distance is measured in, comparable with a standard deviation.
+
+    >>> spread(0.6745, sd=9.0, resolution=0.1), spread(0.0, sd=9.0, resolution=0.1)
+    (1.0, 9.0)
+    """
+    return max(mad / NORMAL_MAD if mad > 0.0 else sd, resolution)
+
+
+@leaf
+def score(value: float, median: float, mad: float, sd: float, threshold: float, resolution: float) -> float:
     """The modified z-score over its threshold: 1.0 lies exactly at it.
 
     Args:
-        values: float64[n], the samples.
-        stats: their windows before them.
+        value: the sample.
+        median: of its window before it, in the metric's unit.
+        mad: median absolute deviation from the median, unscaled.
+        sd: standard deviation of that window.
         threshold: modified z-score.
         resolution: the smallest deviation that counts, in the metric's unit.
 
-    Returns:
-        float64[n], NaN where the window was empty.
-
-    >>> column = np.array
-    >>> stats = Stats(column([10]), column([5.0]), column([9.0]), column([5.0]), column([4.0]), column([6.0]), column([0.6745]))
-    >>> score(column([12.0]), stats, threshold=3.5, resolution=0.1)
-    array([2.])
+    >>> score(12.0, median=5.0, mad=0.6745, sd=9.0, threshold=3.5, resolution=0.1)
+    2.0
     """
-    return np.abs(values - stats.median) / (_deviation(stats, resolution) * threshold)
+    return abs(value - median) / (spread(mad, sd, resolution) * threshold)
 
 
-def band(stats: Stats, threshold: float, resolution: float) -> tuple[Float64, Float64, Float64]:
-    """What was expected: median, lower and upper limit, float64[n] each."""
-    reach = _deviation(stats, resolution) * threshold
-    return stats.median, stats.median - reach, stats.median + reach
+@leaf
+def band(median: float, mad: float, sd: float, threshold: float, resolution: float) -> tuple[float, float]:
+    """Where a score would be exactly 1.0: below and above the median, which was expected.
 
-
-def _deviation(stats: Stats, resolution: float) -> Float64:
-    return np.maximum(np.where(stats.mad > 0, stats.mad / NORMAL_MAD, stats.sd), resolution)
+    >>> band(median=5.0, mad=0.6745, sd=9.0, threshold=3.5, resolution=0.1)
+    (1.5, 8.5)
+    """
+    reach = spread(mad, sd, resolution) * threshold
+    return median - reach, median + reach

@@ -95,6 +95,10 @@ class FileSource:
         """Nothing: a file is read a delivery at a time."""
         return None
 
+    def caught_up(self) -> Sequence[PartitionId]:
+        """Never: time in a file does not go on by itself."""
+        return ()
+
     def _next_lines(self) -> Sequence[bytes]:
         """The next lines that are not stored yet; none at the end. Blocking: waits for some."""
         self._reading = True

@@ -12,7 +12,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import ConsumerStoppedError, KafkaError, OffsetOutOfRangeError, UnsupportedCodecError
 
 from sentinel.config.schema import Kafka
-from sentinel.core.batch import Delivery, weight_bytes
+from sentinel.core.batch import Delivery, PartitionId, weight_bytes
 from sentinel.core.ports import Clock, Outcome, PartitionOwner
 from sentinel.ingestion.gate import Gate
 from sentinel.ingestion.kafka_group import Assignment, Group, beyond
@@ -103,6 +103,11 @@ class KafkaSource:
             if self._group.current(delivery) is not None:
                 return delivery
         return None
+
+    def caught_up(self) -> Sequence[PartitionId]:
+        """Partitions whose end, as the brokers told it seconds ago, was behind what has been handed over."""
+        waiting = {delivery.epoch for delivery in self._ready} | self._held.keys()
+        return [assignment.source for assignment in self._readable() if assignment.epoch not in waiting and self._group.at_end(assignment)]
 
     async def ack(self, delivery: Delivery, outcome: Outcome) -> None:
         """Move the partition's watermark; the commit follows within about a second. An old epoch's ack changes nothing."""

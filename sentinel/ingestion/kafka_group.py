@@ -23,6 +23,8 @@ from sentinel.observability.logs import get
 from sentinel.observability.metrics import Metrics
 
 ATTEND_EVERY_S: Final = 1.0
+FRESH_LOOK_S: Final = 3.0
+"""How long it counts that a look showed nothing more."""
 """Commits are gathered for this long: a commit is one round trip, and the store knows the exact position anyway."""
 
 ANSWER_LIMIT_S: Final = 3.0
@@ -49,6 +51,7 @@ class Assignment:
         fault: why it is paused although it is ours.
         task: tries an unreadable one again later.
         looks: how many looks in a row showed records and no move from `seen`.
+        end_at: when a look showed that there is nothing more, monotonic seconds; None when the last one showed otherwise.
     """
 
     tp: TopicPartition
@@ -61,6 +64,7 @@ class Assignment:
     task: "asyncio.Task[None] | None" = None
     seen: int | None = None
     looks: int = 0
+    end_at: float | None = None
 
     @property
     def is_readable(self) -> bool:
@@ -162,6 +166,10 @@ class Group(ConsumerRebalanceListener):
             else:
                 return
 
+    def at_end(self, assignment: Assignment) -> bool:
+        """Whether a look a moment ago showed nothing more of a partition."""
+        return assignment.end_at is not None and self._clock.monotonic() - assignment.end_at <= FRESH_LOOK_S
+
     async def _attend(self) -> None:
         """Commit what was acked, and ask the brokers how far they are: it shows the lag, and whether they are there."""
         while True:
@@ -192,6 +200,7 @@ class Group(ConsumerRebalanceListener):
             behind = assignment.is_readable and self._gate.is_open and await consumer.position(tp) < end
             assignment.looks = assignment.looks + 1 if behind and assignment.seen == assignment.position else 0
             assignment.seen = assignment.position
+            assignment.end_at = None if behind or not self._gate.is_open else self._clock.monotonic()
 
     def _note_outage(self, reason: str | None) -> None:
         """Tell once when the brokers are gone, and once when they are back."""

@@ -94,6 +94,10 @@ class QueueSource:
         """What else waits."""
         return self._next_delivery() if self._waiting and self._gate.is_open else None
 
+    def caught_up(self) -> Sequence[PartitionId]:
+        """The queue, when nothing is in it."""
+        return [] if self.queue_bytes or self._closed else [self._log]
+
     def _next_delivery(self) -> Delivery:
         taken = [self._waiting.popleft()]
         count = len(taken[0].records)

@@ -35,6 +35,7 @@ class Metrics:
         self.rebalances = self._counter("rebalances", "Assignments and revocations of partitions", "kind")
         self.anomalies_detected = self._counter("anomalies_detected", "Anomalies, by severity and detector", "severity", "detector")
         self.detection_latency_seconds = self._histogram("detection_latency_seconds", "Time of scoring one delivery")
+        self.plugin_failures = self._counter("plugin_failures", "Detectors of others that failed in a partition, once a kind", "kind")
         self.detection_errors = self._counter("detection_errors", "Deliveries the pure middle failed on; each stops the daemon")
         self.baseline_updates = self._counter("baseline_updates", "Samples learned since the daemon started")
         self.baseline_samples = self._gauge("baseline_samples", "Samples learned since the saved state began")

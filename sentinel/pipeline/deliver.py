@@ -30,11 +30,12 @@ class Work:
     """A processed delivery on its way to the sinks.
 
     Attributes:
+        origin: who is told when it is safe; None for what a time mark or a command has brought to light.
         worthy: the anomalies that are to become alerts.
         checkpoint: the state just after it, when it is time to save.
     """
 
-    origin: Source
+    origin: Source | None
     delivery: Delivery
     shard: Shard
     processed: Processed
@@ -85,7 +86,13 @@ class GroupWriter:
         """Write until the store has taken everything that it will ever take."""
         while True:
             writes = [
-                StoreWrite(work.processed.batch, work.processed.anomalies, work.delivery.source, work.delivery.next_offset)
+                StoreWrite(
+                    work.processed.batch,
+                    work.processed.anomalies,
+                    work.delivery.source,
+                    work.delivery.next_offset,
+                    work.processed.tick_anomalies,
+                )
                 for work in group
             ]
             try:

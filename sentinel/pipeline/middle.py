@@ -1,11 +1,15 @@
 """The pure middle on its worker thread: what is ready together goes there and back together."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 
+from msgspec import to_builtins
+
+from sentinel.core.anomaly import Anomaly
 from sentinel.core.batch import Bool, Delivery
+from sentinel.core.command import Command
 from sentinel.core.errors import PermanentError
 from sentinel.core.ports import Clock
 from sentinel.observability.logs import frames, get
@@ -64,7 +68,28 @@ class Middle:
         unseen = [await self._shared_ids.unseen(one.batch) for one in cleaned]
         return await run(self._worker, self._score, jobs, rules, cleaned, unseen)
 
+    async def mark(self, shard: Shard, event_time_ns: int) -> Processed:
+        """Tell a partition's detectors that nothing older than `event_time_ns` is still to come."""
+        return await self._aside(shard, lambda: shard.over_time.mark(event_time_ns, shard.next_offset))
+
+    async def command(self, shard: Shard, command: Command) -> Processed:
+        """Give a command its place behind all that was processed so far."""
+        return await self._aside(shard, lambda: shard.over_time.command(command, shard.next_offset))
+
+    async def _aside(self, shard: Shard, work: Callable[[], list[Anomaly]]) -> Processed:
+        return await asyncio.get_running_loop().run_in_executor(self._worker, self._found, shard, work)
+
     # ----------------------------------------------------------------------------------------------- on the worker thread
+
+    def _found(self, shard: Shard, work: Callable[[], list[Anomaly]]) -> Processed:
+        delivery = Delivery.mark(shard.source, shard.next_offset, self._clock.now_ns(), shard.epoch)
+        try:
+            with shard.lock:
+                found = Processed.of_mark(delivery, shard, work())
+                self._tell_failures(shard)
+                return found
+        except Exception as error:  # noqa: BLE001  see `_failure`
+            raise self._failure(delivery, error) from None
 
     def _whole(self, jobs: Sequence[Job], rules: Rules) -> list[Done]:
         return [self._scored(job, rules, self._cleaned(job, rules), None) for job in jobs]
@@ -91,12 +116,19 @@ class Middle:
                 processed = score(cleaned, job.shard, rules.validation, unseen)
                 job.shard.next_offset = job.delivery.next_offset
                 checkpoint = job.shard.encode() if job.checkpoint else None
+                self._tell_failures(job.shard)
         except Exception as error:  # noqa: BLE001  see `_failure`
             raise self._failure(job.delivery, error) from None
         elapsed = self._clock.monotonic() - started
         self._metrics.detection_latency_seconds.observe(elapsed)
         self._metrics.pipeline_stage_seconds.labels("score").observe(elapsed)
         return Done(processed, checkpoint)
+
+    def _tell_failures(self, shard: Shard) -> None:
+        """Detectors of others that failed for the first time: they hold nothing up."""
+        for failure in shard.over_time.plugins.news():
+            self._metrics.plugin_failures.labels(failure.kind).inc()
+            log.error("a detector of others failed", partition=str(shard.source), **to_builtins(failure))
 
     def _failure(self, delivery: Delivery, error: Exception) -> PermanentError:
         """The error to end with. The text of the cause may quote an event, so it goes no further."""

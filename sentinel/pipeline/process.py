@@ -1,11 +1,12 @@
 """The path of one batch through the pure middle, as a list one can read. No clock, no network, no random number."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from sentinel.config.schema import Parsing, Validation
-from sentinel.core.anomaly import AnomalyBatch
+from sentinel.core.anomaly import Anomaly, AnomalyBatch
 from sentinel.core.batch import Bool, CleanBatch, DeadLetter, Delivery, learnable
 from sentinel.detection.judge import judge
 from sentinel.ingestion.decode import decode
@@ -42,6 +43,7 @@ class Processed:
         received: events the delivery held, counted at decoding; the rest must add up to it.
         batch: the events to store, repeats left out.
         anomalies: what the detectors found in them.
+        tick_anomalies: what was found in time windows that closed with them.
         dead_letters: the unusable, redacted.
         duplicates, filtered: how many events were repeats, and how many spans were no LLM requests.
     """
@@ -52,6 +54,15 @@ class Processed:
     dead_letters: list[DeadLetter]
     duplicates: int
     filtered: int
+    tick_anomalies: Sequence[Anomaly] = ()
+
+    @classmethod
+    def of_mark(cls, delivery: Delivery, shard: Shard, found: Sequence[Anomaly]) -> "Processed":
+        """What a time mark or a command has brought to light: no events."""
+        anomalies = judge(
+            (), batch := CleanBatch.empty(delivery.source, delivery.received_ns), Validation(), shard.rules.baseline.window_size
+        )
+        return cls(0, batch, anomalies, [], 0, 0, found)
 
 
 def clean(delivery: Delivery, rules: Rules) -> Cleaned:
@@ -86,10 +97,13 @@ def score(cleaned: Cleaned, shard: Shard, limits: Validation, unseen: Bool | Non
     if unseen is not None:
         fresh &= unseen
     batch = cleaned.batch if fresh.all() else cleaned.batch.take(fresh)
-    fired = shard.baselines.score_and_update(batch.names, batch.series, learnable(batch.metrics, batch.flags))
+    learned = learnable(batch.metrics, batch.flags)
+    fired = shard.baselines.score_and_update(batch.names, batch.series, learned)
     anomalies = judge(fired, batch, limits, shard.rules.baseline.window_size)
     shard.watermark_ns = max(shard.watermark_ns, int(batch.ts_ns.max(initial=0)))
-    return Processed(cleaned.received, batch, anomalies, cleaned.dead_letters, int(np.count_nonzero(~fresh)), cleaned.filtered)
+    told = shard.over_time.observe(batch, learned)
+    repeats = int(np.count_nonzero(~fresh))
+    return Processed(cleaned.received, batch, anomalies, cleaned.dead_letters, repeats, cleaned.filtered, told)
 
 
 def process(delivery: Delivery, shard: Shard, rules: Rules) -> Processed:

@@ -11,11 +11,13 @@ from sentinel.alerting.sightings import alert_worthy
 from sentinel.config.schema import Config
 from sentinel.core.anomaly import DETECTORS, SEVERITIES, Anomaly
 from sentinel.core.batch import Delivery, PartitionId
+from sentinel.core.command import Command
 from sentinel.core.errors import DrainError
 from sentinel.core.ports import Clock, Outcome, Source
 from sentinel.observability.metrics import Metrics
 from sentinel.pipeline.deliver import GroupWriter, Work
 from sentinel.pipeline.ledger import Ledger
+from sentinel.pipeline.marks import Delays
 from sentinel.pipeline.middle import Done, Job, Middle
 from sentinel.pipeline.process import Processed, Rules
 from sentinel.pipeline.progress import Progress
@@ -67,6 +69,7 @@ class Pipeline:
         self._in_worker: set[PartitionId] = set()
         self.paused = False
         self._saved_at: dict[PartitionId, float] = {}
+        self._delays = Delays()
         self._sources: Sequence[Source] = ()
 
     # ------------------------------------------------------------------------------------------------------ ownership
@@ -89,6 +92,7 @@ class Pipeline:
         self.shards.pop(source, None)
         self._in_worker.discard(source)
         self._saved_at.pop(source, None)
+        self._delays.forget(source)
 
     def stale(self, delivery: Delivery) -> bool:
         """Whether the delivery belongs to an assignment that has ended."""
@@ -235,13 +239,39 @@ class Pipeline:
         return [self._work(source, job, one) for job, one in zip(jobs, done, strict=True)]
 
     def _work(self, source: Source, job: Job, done: Done) -> Work:
-        processed = done.processed
-        self.ledger.received(job.delivery.source, processed.received)
+        processed, delivery = done.processed, job.delivery
+        self.ledger.received(delivery.source, processed.received)
         self._metrics.events_received.inc(processed.received)
-        worthy: Sequence[Anomaly] = ()
-        if self._alerts is not None:
-            worthy = alert_worthy(processed.batch, processed.anomalies, self._alerts.min_severity)
-        return Work(source, job.delivery, job.shard, processed, worthy, done.checkpoint)
+        self._delays.seen(delivery.source, delivery.received_ns, job.shard.watermark_ns)
+        return Work(source, delivery, job.shard, processed, self._worthy(processed), done.checkpoint)
+
+    def _worthy(self, processed: Processed) -> Sequence[Anomaly]:
+        """What is to become alerts."""
+        if self._alerts is None:
+            return ()
+        return alert_worthy(processed.batch, processed.anomalies, processed.tick_anomalies, self._alerts.worth)
+
+    # ---------------------------------------------------------------------------------------------------------- aside
+
+    async def mark(self) -> None:
+        """Tell the detectors of every log that is caught up how far event time has come: only so can they notice silence."""
+        for source in self._sources:
+            for log in source.caught_up():
+                shard = self.shards.get(log)
+                if shard is not None and log not in self._in_worker:
+                    self._put_aside(shard, await self._middle.mark(shard, self._delays.event_time(log, self._clock.now_ns())))
+
+    async def submit(self, command: Command) -> None:
+        """Give a command its place in every log that is read here."""
+        for shard in list(self.shards.values()):
+            self._put_aside(shard, await self._middle.command(shard, command))
+
+    def _put_aside(self, shard: Shard, processed: Processed) -> None:
+        """Have what was found stored and told, in line with what the log brought before."""
+        if processed.tick_anomalies:
+            delivery = Delivery.mark(shard.source, shard.next_offset, self._clock.now_ns(), shard.epoch)
+            self.progress.started()
+            self._queue.put_nowait(Work(None, delivery, shard, processed, self._worthy(processed), None))
 
     def _checkpoint_due(self, source: PartitionId) -> bool:
         if not self._config.detection.baseline.enable_persistence:
@@ -287,8 +317,9 @@ class Pipeline:
         outcome = Outcome(len(batch), processed.dead_letters, processed.duplicates, processed.filtered, batch.index)
         self.ledger.settled(delivery.source, processed.received, outcome)
         self._count(processed)
-        await work.origin.ack(delivery, outcome)
-        self._metrics.end_to_end_latency_seconds.observe(max(0.0, (self._clock.now_ns() - delivery.received_ns) / 1e9))
+        if work.origin is not None:
+            await work.origin.ack(delivery, outcome)
+            self._metrics.end_to_end_latency_seconds.observe(max(0.0, (self._clock.now_ns() - delivery.received_ns) / 1e9))
         if work.checkpoint is not None:
             with self._metrics.checkpoint_seconds.time():
                 await asyncio.to_thread(self._checkpoints.save, delivery.source, delivery.next_offset, work.checkpoint)
@@ -306,6 +337,8 @@ class Pipeline:
         kinds = Counter(zip(processed.anomalies.severity.tolist(), processed.anomalies.detector.tolist(), strict=True))
         for (severity, detector), count in kinds.items():
             metrics.anomalies_detected.labels(SEVERITIES[severity], DETECTORS[detector]).inc(count)
+        for anomaly in processed.tick_anomalies:
+            metrics.anomalies_detected.labels(anomaly.severity, anomaly.detector).inc()
 
 
 def _encode(shard: Shard) -> bytes:

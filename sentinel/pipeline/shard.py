@@ -7,11 +7,12 @@ from threading import Lock
 import numpy as np
 
 from sentinel.config.schema import Detection
-from sentinel.core.batch import OVERFLOW, Bool, Int32, PartitionId, SeriesKey, learnable
+from sentinel.core.batch import OVERFLOW, Bool, CleanBatch, Dimensions, Int32, PartitionId, SeriesKey, learnable
 from sentinel.core.errors import SnapshotError
 from sentinel.core.ports import StoredMetrics
 from sentinel.detection import snapshot
 from sentinel.detection.baselines import Baselines
+from sentinel.detection.over_time import OverTime
 
 
 def own_ids(names: Sequence[SeriesKey], series: Int32, event_ids: Sequence[str | None]) -> Sequence[str | None]:
@@ -88,7 +89,7 @@ class Shard:
         watermark_ns: running maximum of event time in arrival order; 0 before the first event.
     """
 
-    __slots__ = ("baselines", "epoch", "lock", "next_offset", "recent", "rules", "source", "watermark_ns")
+    __slots__ = ("baselines", "epoch", "lock", "next_offset", "over_time", "recent", "rules", "source", "watermark_ns")
 
     def __init__(self, source: PartitionId, epoch: int, rules: Detection, dedupe_events: int) -> None:
         self.source = source
@@ -97,12 +98,14 @@ class Shard:
         self.next_offset = 0
         self.watermark_ns = 0
         self.baselines = Baselines(rules)
+        self.over_time = OverTime(rules, source)
         self.recent = RecentIds(dedupe_events)
         self.lock = Lock()
 
     def encode(self) -> bytes:
         """The state as a checkpoint blob."""
-        return snapshot.encode(self.baselines, self.source, self.next_offset, self.watermark_ns, self.recent.export())
+        ids, tables = self.recent.export(), self.over_time.tables()
+        return snapshot.encode(self.baselines, self.source, self.next_offset, self.watermark_ns, ids, tables)
 
     def load(self, blob: bytes, dedupe_events: int, position: int) -> None:
         """Replace the state with a checkpoint's.
@@ -110,10 +113,13 @@ class Shard:
         Raises SnapshotError and changes nothing when the blob is not good, or is ahead of the store's position: a store that has lost
         rows makes the checkpoint wrong too.
         """
-        baselines, header = snapshot.decode(blob, self.rules, self.source)
+        checkpoint = snapshot.read(blob, self.source)
+        header = checkpoint.header
         if header.next_offset > position:
             raise SnapshotError(f"the checkpoint stands at offset {header.next_offset}, ahead of the store at {position}")
-        self.baselines = baselines
+        baselines, over_time = snapshot.restored(checkpoint, self.rules), OverTime(self.rules, self.source)
+        over_time.load(checkpoint.tables)
+        self.baselines, self.over_time = baselines, over_time
         self.next_offset = header.next_offset
         self.watermark_ns = header.watermark_ns
         self.recent = RecentIds(dedupe_events, header.recent_ids[-dedupe_events:] if dedupe_events else ())
@@ -121,6 +127,37 @@ class Shard:
     def relearn(self, rows: StoredMetrics) -> None:
         """Learn events that were stored after the checkpoint; their verdicts are already stored."""
         self.recent.unseen(own_ids(rows.names, rows.series, rows.event_ids))
-        self.baselines.score_and_update(rows.names, rows.series, learnable(rows.metrics, rows.flags))
+        learned = learnable(rows.metrics, rows.flags)
+        self.baselines.score_and_update(rows.names, rows.series, learned)
+        self.over_time.observe(_batch_of(rows, self.source), learned)
         self.watermark_ns = max(self.watermark_ns, int(rows.ts_ns.max(initial=0)))
         self.next_offset = int(rows.offsets[-1]) + 1
+
+
+def _batch_of(rows: StoredMetrics, source: PartitionId) -> CleanBatch:
+    """Stored rows as the events they were, without what only explanations tell: dimensions, users and traces."""
+    n = len(rows.offsets)
+    zeros = np.zeros(n, np.int32)
+    return CleanBatch(
+        source=source,
+        received_ns=0,
+        index=zeros,
+        offsets=rows.offsets,
+        subs=zeros,
+        ts_ns=rows.ts_ns,
+        log_ns=rows.ts_ns,
+        names=rows.names,
+        series=rows.series,
+        metrics=rows.metrics,
+        flags=rows.flags,
+        dialects=np.zeros(n, np.int8),
+        dimension_sets=(Dimensions(),),
+        dimensions=zeros,
+        users=(None,),
+        user=zeros,
+        personal=np.zeros(n, np.bool_),
+        event_ids=rows.event_ids,
+        trace_ids=[None] * n,
+        extra=[None] * n,
+        findings={},
+    )

@@ -3,15 +3,11 @@
 from pathlib import Path
 from typing import Final
 
-from alembic.operations import Operations
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from alembic.util.exc import CommandError
-from sqlalchemy import Connection, text
-
-from sentinel.core.errors import StartupError
+from sqlalchemy import Connection, inspect, text
 
 MIGRATIONS: Final = Path(__file__).parent / "migrations"
+NEWEST: Final = max(path.stem[1:5] for path in (MIGRATIONS / "versions").glob("v????_*.py"))
+"""The revision of the newest step, which its file is named after."""
 _LOCK: Final = 0x73656E74_6D696772
 """The advisory lock of all migrations on a PostgreSQL server's database: "sentmigr"."""
 
@@ -27,17 +23,13 @@ def migrate(connection: Connection, place: str) -> None:
     """
     if connection.dialect.name == "postgresql":
         connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
-    script = ScriptDirectory(str(MIGRATIONS))
-    context = MigrationContext.configure(connection)
-    now = context.get_current_revision()
-    try:
-        script.get_revision(now or "base")
-    except CommandError:
-        raise StartupError(
-            f"the state database {place} has schema {now}, which this version does not know: a newer one has written it. "
-            "Install that version or a newer one, or put back a backup from before."
-        ) from None
-    for step in reversed(list(script.iterate_revisions("head", now or "base"))):
-        with Operations.context(context):
-            step.module.upgrade()
-        context.stamp(script, step.revision)
+    if not _up_to_date(connection):
+        from sentinel.state.upgrade import upgrade  # noqa: PLC0415  Alembic takes 9 MB, and is needed once a version
+
+        upgrade(connection, place)
+
+
+def _up_to_date(connection: Connection) -> bool:
+    if not inspect(connection).has_table("alembic_version"):
+        return False
+    return connection.execute(text("SELECT version_num FROM alembic_version")).scalars().all() == [NEWEST]

@@ -136,3 +136,38 @@ AUDIT: Final = Table(
     Column("hash", Text, nullable=False, unique=True),
 )
 """Who changed what: each row holds the hash of the one before."""
+
+FEEDBACK: Final = Table(
+    "feedback",
+    METADATA,
+    Column("anomaly_id", Text, primary_key=True),
+    Column("tenant", Text, nullable=False),  # what the anomaly was: it may be deleted before its verdict is
+    Column("service", Text, nullable=False),
+    Column("model", Text, nullable=False),
+    Column("metric", Text, nullable=False),
+    Column("detector", Text, nullable=False),
+    Column("type", Text, nullable=False),
+    Column("severity", SmallInteger, nullable=False),
+    Column("verdict", Text, nullable=False),  # true_positive, false_positive
+    Column("note", Text, nullable=False),
+    Column("given_by", Text, nullable=False),
+    Column("given_ns", BigInteger, nullable=False),
+    Index("ix_feedback_detector", "detector", "type", "verdict"),
+)
+"""What people think of anomalies: the last verdict on each."""
+
+MARKERS: Final = Table(
+    "markers",
+    METADATA,
+    Column("id", Text, primary_key=True),
+    Column("kind", Text, nullable=False),
+    Column("ts_ns", BigInteger, nullable=False),
+    Column("tenant", Text, nullable=False),
+    Column("service", Text),  # NULL = all
+    Column("model", Text),
+    Column("text", Text, nullable=False),
+    Column("made_by", Text, nullable=False),
+    Column("made_ns", BigInteger, nullable=False),
+    Index("ix_markers_ts", "ts_ns", "id"),
+)
+"""Deploys, prompt versions and price changes that people told."""

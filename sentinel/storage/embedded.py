@@ -19,7 +19,8 @@ from sentinel.observability import logs
 from sentinel.storage import reader, traffic
 from sentinel.storage.database import ReaderPool
 from sentinel.storage.reader import SeriesSeen
-from sentinel.storage.writer import Table, Writer
+from sentinel.storage.retention import Table
+from sentinel.storage.writer import Writer
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -39,6 +40,7 @@ class StoreCounts(msgspec.Struct, frozen=True, kw_only=True):
 
     events: int
     anomalies: int
+    """Of single events and of time windows."""
     database_bytes: int
     """Bytes of the file's pages, without its write-ahead log."""
     rollup_waiting: int
@@ -80,7 +82,10 @@ class EmbeddedStore:
             raise
 
     async def write(self, items: Sequence[StoreWrite]) -> None:
-        """Rows, anomalies and positions of all items in one transaction. Events below their log's stored position change nothing.
+        """Rows, anomalies and positions of all items in one transaction.
+
+        Events below their log's stored position change nothing, nor do anomalies of time windows whose write ends below it or whose ids
+        are stored already.
 
         Raises:
             RetryableError: nothing was stored; says where and what to do.
@@ -105,9 +110,11 @@ class EmbeddedStore:
         Raises:
             RetryableError: stopped in between; the rest goes next time.
         """
+        anomalies_ns = now_ns - int(self.section.anomaly_retention_hours * _HOUR_NS)
         cutoffs: dict[Table, int] = {
             "events": now_ns - int(self.section.telemetry_retention_hours * _HOUR_NS),
-            "anomalies": now_ns - int(self.section.anomaly_retention_hours * _HOUR_NS),
+            "anomalies": anomalies_ns,
+            "tick_anomalies": anomalies_ns,
             "rollups": now_ns - int(self.section.rollup_retention_hours * _HOUR_NS),
         }
         deleted = 0

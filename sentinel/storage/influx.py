@@ -96,7 +96,10 @@ class InfluxStore:
         return await self._read(self._opened.client.ping)
 
     async def write(self, items: Sequence[StoreWrite]) -> None:
-        """Rows and anomalies of all items, and when all are confirmed their positions. Events below their log's position change nothing.
+        """Rows and anomalies of all items, and when all are confirmed their positions.
+
+        Events below their log's position change nothing, nor do anomalies of time windows whose write ends below it. One of those that is
+        stored already is written over the same point.
 
         Raises:
             RetryableError: some of it may be stored; no position has moved.
@@ -107,7 +110,11 @@ class InfluxStore:
         for source in {item.source for item in items}:
             if not writer.knows(source):
                 await self.position(source)
-        await writer.write(items)
+        try:
+            await writer.write(items)
+        finally:
+            if any(item.tick_anomalies for item in items):
+                self._opened.reader.forget_columns()
 
     async def position(self, source: PartitionId) -> int | None:
         """The offset after the last stored one; None when nothing of this log was stored in the last 15 `lookback_hours`."""

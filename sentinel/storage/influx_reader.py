@@ -108,13 +108,17 @@ class InfluxReader:
 
     def replay_block(self, source: PartitionId, since_ns: int, after: tuple[int, int]) -> tuple[StoredMetrics, tuple[int, int]] | None:
         """Up to REPLAY_ROWS rows of a log behind a place, and the place of the last; None when there are no more."""
-        self._columns.clear()  # a column that is missed here would not be learned
+        self.forget_columns()  # a column that is missed here would not be learned
         if not (columns := self._known(EVENTS)):
             return None
         rows = list(self._rows(EVENTS, influx_sql.replay(str(source), since_ns, after, columns, REPLAY_ROWS)))
         if not rows:
             return None
         return influx_rows.block(rows), (rows[-1]["offset"], int(rows[-1].get("sub") or 0))
+
+    def forget_columns(self) -> None:
+        """Columns may be new: ask for them again."""
+        self._columns.clear()
 
     def _backwards(self) -> Iterator[TimeRange]:
         """Ranges of time, each small enough for one query, the newest first."""

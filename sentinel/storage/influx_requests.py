@@ -1,16 +1,18 @@
-"""From what is to be stored to requests, and back from a line of a request to the event it belongs to. Pure."""
+"""From what is to be stored to requests, and back from a line of a request to the place in the log it belongs to. Pure."""
 
 from bisect import bisect_right
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Container, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Final, Literal, NamedTuple
 
 from sentinel.config.schema import InfluxDB
 from sentinel.core.batch import CleanBatch, PartitionId
 from sentinel.core.ports import StoreWrite
 from sentinel.core.refusal import Refusal
-from sentinel.storage import influx_points
+from sentinel.storage import influx_points, influx_ticks
 from sentinel.storage.influx_points import Heads
+from sentinel.storage.line_protocol import UnfitError
 
 Kind = Literal["event", "anomaly"]
 
@@ -30,23 +32,22 @@ class Place(NamedTuple):
 
 @dataclass(slots=True)
 class Points:
-    """Lines of one kind, and the events they belong to: batch by batch, the row of each line."""
+    """Lines of one kind, and the places in the logs that they belong to."""
 
     lines: list[str] = field(default_factory=list)
     _starts: list[int] = field(default_factory=list)
-    _owners: list[tuple[CleanBatch, Sequence[int]]] = field(default_factory=list)
+    _places: list[Callable[[int], Place]] = field(default_factory=list)
 
-    def add(self, lines: Sequence[str], batch: CleanBatch, rows: Sequence[int]) -> None:
-        """Lines of rows of a batch."""
+    def add(self, lines: Sequence[str], place: Callable[[int], Place]) -> None:
+        """Lines; `place` says where the i-th of them belongs."""
         self._starts.append(len(self.lines))
-        self._owners.append((batch, rows))
+        self._places.append(place)
         self.lines.extend(lines)
 
     def place(self, i: int) -> Place:
-        """Where the event of line i stands."""
-        owner = bisect_right(self._starts, i) - 1
-        batch, rows = self._owners[owner]
-        return place_of(batch, rows[i - self._starts[owner]])
+        """Where line i belongs."""
+        part = bisect_right(self._starts, i) - 1
+        return self._places[part](i - self._starts[part])
 
 
 class Request(NamedTuple):
@@ -63,7 +64,7 @@ class Request(NamedTuple):
         return self.points.lines[self.part.start : self.part.stop]
 
     def refusal(self, i: int, reason: str) -> Refusal:
-        """The event of the request's line i as one that is refused."""
+        """The place of the request's line i as one that is refused."""
         line = self.points.lines[self.part[i]]
         return Refusal(*self.points.place(self.part[i]), reason, line[:RECORD_CHARS], len(line.encode()))
 
@@ -73,23 +74,60 @@ def place_of(batch: CleanBatch, row: int) -> Place:
     return Place(batch.source, int(batch.offsets[row]), int(batch.subs[row]))
 
 
-def requests_of(items: Sequence[StoreWrite], section: InfluxDB, heads: Heads) -> tuple[list[Request], list[Refusal]]:
-    """The requests that store these, and the events that cannot be written down."""
+class Made(NamedTuple):
+    """The requests that store some writes; the events, and the anomalies of time windows, that cannot be written down."""
+
+    requests: list[Request]
+    refusals: list[Refusal]
+    unfit: list[Refusal]
+
+
+def requests_of(items: Sequence[StoreWrite], section: InfluxDB, heads: Heads) -> Made:
+    """The requests that store these."""
     events, anomalies = Points(), Points()
-    refusals = []
+    refusals: list[Refusal] = []
+    unfit: list[Refusal] = []
     for item in items:
-        batch, found = item.batch, item.anomalies
-        made = influx_points.event_lines(batch, heads)
-        events.add(made.lines, batch, made.rows)
-        refusals += [Refusal(*place_of(batch, row), reason, "", 0) for row, reason in made.refused]
-        unfit = {row for row, _ in made.refused}
-        chosen = [i for i, event in enumerate(found.event.tolist()) if event not in unfit]
-        anomalies.add(influx_points.anomaly_lines(batch, found, chosen, heads), batch, found.event[chosen].tolist())
+        refusals += _add_batch(item, heads, events, anomalies)
+        unfit += _add_ticks(item, anomalies)
     kinds: tuple[tuple[Kind, str, Points], ...] = (
         ("event", section.telemetry_bucket, events),
         ("anomaly", section.anomaly_bucket, anomalies),
     )
-    return [Request(*kind, part) for kind in kinds for part in cut(kind[2].lines, section.batch_size)], refusals
+    return Made([Request(*kind, part) for kind in kinds for part in cut(kind[2].lines, section.batch_size)], refusals, unfit)
+
+
+def _add_batch(item: StoreWrite, heads: Heads, events: Points, anomalies: Points) -> list[Refusal]:
+    """Put a batch's events and anomalies where they belong; returns the events that cannot be written."""
+    batch, found = item.batch, item.anomalies
+    made = influx_points.event_lines(batch, heads)
+    events.add(made.lines, partial(_place_of_row, batch, made.rows))
+    unfit = {row for row, _ in made.refused}
+    chosen = [i for i, event in enumerate(found.event.tolist()) if event not in unfit]
+    lines = influx_points.anomaly_lines(batch, found, chosen, heads)
+    anomalies.add(lines, partial(_place_of_row, batch, found.event[chosen].tolist()))
+    return [Refusal(*place_of(batch, row), reason, "", 0) for row, reason in made.refused]
+
+
+def _add_ticks(item: StoreWrite, anomalies: Points) -> list[Refusal]:
+    """Put a write's anomalies of time windows where they belong; returns those that cannot be written."""
+    lines: list[str] = []
+    places: list[Place] = []
+    unfit: list[Refusal] = []
+    for anomaly in item.tick_anomalies:
+        place = Place(item.source, anomaly.offset, 0)
+        try:
+            lines.append(influx_ticks.line(anomaly))
+        except UnfitError as error:
+            unfit.append(Refusal(*place, str(error), "", 0))
+        else:
+            places.append(place)
+    anomalies.add(lines, places.__getitem__)
+    return unfit
+
+
+def _place_of_row(batch: CleanBatch, rows: Sequence[int], i: int) -> Place:
+    return place_of(batch, rows[i])
 
 
 def cut(lines: Sequence[str], most: int) -> list[range]:
@@ -107,11 +145,18 @@ def cut(lines: Sequence[str], most: int) -> list[range]:
     return [*cuts, range(start, len(lines))] if lines else []
 
 
-def part_from(item: StoreWrite, offset: int) -> StoreWrite | None:
-    """The events and anomalies of a write from an offset on; None when there are none."""
+def part_from(item: StoreWrite, offset: int, known: Container[str]) -> StoreWrite | None:
+    """What of a write is missing; None when nothing is.
+
+    Args:
+        item: the write.
+        offset: events below it are stored; so is everything of a write that ends below it.
+        known: ids of anomalies of time windows that are stored.
+    """
+    ticks = [anomaly for anomaly in item.tick_anomalies if anomaly.id not in known] if item.next_offset >= offset else []
     fresh = item.batch.offsets >= offset
-    if fresh.all():
-        return item if len(item.batch) else None
-    if not fresh.any():
+    if not fresh.any() and not ticks:
         return None
-    return StoreWrite(item.batch.take(fresh), item.anomalies.of_events(fresh), item.source, item.next_offset)
+    if fresh.all():
+        return item if len(ticks) == len(item.tick_anomalies) else replace(item, tick_anomalies=ticks)
+    return replace(item, batch=item.batch.take(fresh), anomalies=item.anomalies.of_events(fresh), tick_anomalies=ticks)

@@ -13,6 +13,7 @@ from sentinel.core.metrics import ERROR, METRIC_INDEX, METRIC_NAMES
 from sentinel.core.ports import StoredMetrics
 from sentinel.core.query import SeriesPoint
 from sentinel.core.timestamp import rfc3339
+from sentinel.storage import influx_ticks
 from sentinel.storage.influx_cursor import Place
 from sentinel.storage.influx_points import extra_names
 from sentinel.storage.influx_sql import ANOMALY_NUMBERS
@@ -60,6 +61,8 @@ def place(row: Row) -> Place:
 
 def anomaly(row: Row) -> Anomaly:
     """One anomaly in words."""
+    if row.get("type") is not None:
+        return influx_ticks.anomaly(row)
     return described(
         finding_of(
             METRIC_INDEX[row["metric"]],

@@ -9,10 +9,13 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
+from sentinel.core.anomaly import DETECTORS
 from sentinel.core.batch import Dimensions
-from sentinel.core.metrics import METRIC_NAMES
-from sentinel.core.query import AnomalyQuery, SeriesFilter, SeriesQuery, TelemetryQuery, TimeRange
+from sentinel.core.explain import anomaly_type
+from sentinel.core.metrics import METRIC_NAMES, METRICS
+from sentinel.core.query import AnomalyKind, AnomalyQuery, SeriesFilter, SeriesQuery, TelemetryQuery, TimeRange
 from sentinel.core.timestamp import rfc3339
+from sentinel.storage import influx_ticks
 from sentinel.storage.influx_cursor import Place
 from sentinel.storage.influx_points import ANOMALIES, EVENTS, MILLISECOND_NS, POSITIONS, extra_names
 from sentinel.storage.line_protocol import encoded_tag
@@ -55,6 +58,7 @@ ANOMALY_COLUMNS: Final = (
     "samples",
     "window",
     *ANOMALY_NUMBERS,
+    *influx_ticks.FIELDS,
 )
 QUANTILES: Final = (
     ("latency_p50_ms", "latency_ms", 0.5),
@@ -76,6 +80,24 @@ MINUTE_NS: Final = 60_000_000_000
 
 _INT64: Final = np.iinfo(np.int64)
 _RANK: Final = "CASE severity WHEN 'critical' THEN 2 WHEN 'warning' THEN 1 ELSE 0 END"
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(f"'{name}'" for name in names)
+
+
+_EVENTS_ONLY: Final = f"(metric IN ({_listed(METRIC_NAMES)}) AND detector IN ({_listed(DETECTORS)}))"
+_EVENT_TYPE: Final = " ".join(
+    (
+        "CASE",
+        *(
+            f"WHEN metric = '{metric.name}' AND detector = '{detector}' THEN '{anomaly_type(metric, detector)}'"
+            for metric in METRICS
+            for detector in DETECTORS
+        ),
+        "END",
+    )
+)
 
 
 class Statement(NamedTuple):
@@ -102,10 +124,11 @@ def anomalies(query: AnomalyQuery, columns: Columns, limit: int) -> Statement:
     """Anomalies of a range, newest first; of one event the most severe first."""
     conditions, parameters = _within(query.range, exact=True)
     _series(query.series, conditions, parameters)
-    for name in ("severity", "metric", "detector"):
+    for name, expression in (("severity", "severity"), ("metric", "metric"), ("detector", "detector"), ("type", _type(columns))):
         if (value := getattr(query, name)) is not None:
-            conditions.append(f"{name} = ${name}")
+            conditions.append(f"{expression} = ${name}")
             parameters[name] = value
+    conditions += _of_kind(query.kind, columns)
     return Statement(
         f"SELECT {_existing(ANOMALY_COLUMNS, columns)} FROM {ANOMALIES} WHERE {' AND '.join(conditions)} "  # noqa: S608  see the module
         f"ORDER BY time DESC, {_RANK} DESC, metric DESC, detector DESC, id DESC LIMIT {limit:d}",
@@ -116,6 +139,7 @@ def anomalies(query: AnomalyQuery, columns: Columns, limit: int) -> Statement:
 def anomaly(anomaly_id: str, span: TimeRange, columns: Columns) -> Statement:
     """One anomaly by its id."""
     conditions, parameters = _within(span, exact=False)
+    conditions += _of_kind(None, columns)
     return Statement(
         f"SELECT {_existing(ANOMALY_COLUMNS, columns)} FROM {ANOMALIES} WHERE {' AND '.join(conditions)} AND id = $id LIMIT 1",  # noqa: S608  see the module
         parameters | {"id": anomaly_id},
@@ -216,6 +240,21 @@ def _behind(place: Place, columns: Columns, conditions: list[str], parameters: d
         f"(partition < $partition OR (partition = $partition AND {_sub(columns)} < $sub))))"
     )
     parameters |= {"at": rfc3339(place.time_ns), "offset": place.offset, "sub": place.sub, "partition": encoded_tag(place.partition)}
+
+
+def _of_kind(kind: AnomalyKind | None, columns: Columns) -> list[str]:
+    """Conditions for the anomalies of this kind that can be told from the columns that are known.
+
+    Those of time windows have their type as a field. While that column is not known, rows that hold it may have come: they wait.
+    """
+    if "type" not in columns:
+        return ["FALSE"] if kind == "window" else [_EVENTS_ONLY]
+    return [] if kind is None else ['"type" IS NULL' if kind == "event" else '"type" IS NOT NULL']
+
+
+def _type(columns: Columns) -> str:
+    """The type of an anomaly: a field of those of time windows, and what metric and detector say of those of events."""
+    return f'coalesce("type", {_EVENT_TYPE})' if "type" in columns else _EVENT_TYPE
 
 
 def _existing(wanted: Sequence[str], columns: Columns) -> str:

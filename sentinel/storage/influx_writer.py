@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import Final
 
 from sentinel.config.schema import InfluxDB
 from sentinel.core.batch import PartitionId
@@ -21,13 +22,32 @@ from sentinel.storage.influx_sender import Sending
 log = get(__name__)
 
 
+TICKS_REMEMBERED: Final = 1_000
+"""Anomalies of time windows, the last of each log, that are known to be stored."""
+
+
 @dataclass(slots=True)
 class _Log:
-    """One log: its stored position, up to where its rows are confirmed, and what was refused since the position."""
+    """One log: its stored position, up to where its rows are confirmed, what was refused since the position, and the ids of its last
+    anomalies of time windows: these may come where the position stays.
+    """
 
     position: int
     confirmed: int
     refused: dict[Place, Refusal] = field(default_factory=dict)
+    ticks: dict[str, None] = field(default_factory=dict)
+
+    def remember(self, item: StoreWrite) -> None:
+        """A write of this log is confirmed."""
+        self.confirmed = max(self.confirmed, item.next_offset)
+        self.ticks.update(dict.fromkeys(anomaly.id for anomaly in item.tick_anomalies))
+        for surplus in list(self.ticks)[:-TICKS_REMEMBERED]:
+            del self.ticks[surplus]
+
+    def move(self, position: int) -> None:
+        """The position is stored."""
+        self.position, self.confirmed = position, max(position, self.confirmed)
+        self.refused.clear()
 
 
 @dataclass(slots=True)
@@ -112,14 +132,18 @@ class InfluxWriter:
     def _begin(self, items: Sequence[StoreWrite]) -> _Unfinished:
         """On the encoder's thread: the requests for what is not confirmed yet, also by an earlier one of these."""
         confirmed = {item.source: self._logs[item.source].confirmed for item in items}
+        known = {anomaly_id for source in confirmed for anomaly_id in self._logs[source].ticks}
         fresh = []
         for item in items:
-            if (part := influx_requests.part_from(item, confirmed[item.source])) is not None:
+            if (part := influx_requests.part_from(item, confirmed[item.source], known)) is not None:
                 fresh.append(part)
+                known.update(anomaly.id for anomaly in part.tick_anomalies)
             confirmed[item.source] = max(confirmed[item.source], item.next_offset)
-        requests, refusals = influx_requests.requests_of(fresh, self._section, self._heads)
-        self._metrics.influxdb_refused_points.labels("event").inc(len(refusals))
-        return _Unfinished(items, sum(len(item.batch) for item in fresh), dict(enumerate(requests)), refusals)
+        made = influx_requests.requests_of(fresh, self._section, self._heads)
+        self._metrics.influxdb_refused_points.labels("event").inc(len(made.refusals))
+        self._metrics.influxdb_refused_points.labels("anomaly").inc(len(made.unfit))
+        _tell(made.unfit)
+        return _Unfinished(items, sum(len(item.batch) for item in fresh), dict(enumerate(made.requests)), made.refusals)
 
     async def _send(self, work: _Unfinished) -> None:
         """Send what is left, several at once. Raises RetryableError once none is under way any more."""
@@ -157,14 +181,12 @@ class InfluxWriter:
             work.refusals += refusals
             return
         self.anomalies += len(request.part) - len(bad)
-        for refusal in refusals:
-            log.error("anomaly refused", reason=refusal.reason, partition=str(refusal.source), offset=refusal.offset)
+        _tell(refusals)
 
     def _confirm(self, work: _Unfinished) -> None:
         self.events += work.events - len(work.refusals)
         for item in work.items:
-            known = self._logs[item.source]
-            known.confirmed = max(known.confirmed, item.next_offset)
+            self._logs[item.source].remember(item)
         for refusal in work.refusals:
             self._logs[refusal.source].refused[Place(refusal.source, refusal.offset, refusal.sub)] = refusal
 
@@ -182,7 +204,7 @@ class InfluxWriter:
         if reason is not None:
             raise RetryableError(f"the positions cannot be written: {reason}")
         for source, offset in moved.items():
-            self._logs[source] = _Log(offset, max(offset, self._logs[source].confirmed))
+            self._logs[source].move(offset)
 
 
 def _check(items: Sequence[StoreWrite]) -> None:
@@ -190,3 +212,9 @@ def _check(items: Sequence[StoreWrite]) -> None:
     for item in items:
         if len(item.batch) and (last := int(item.batch.offsets.max())) >= item.next_offset:
             raise PermanentError(f"a write of {item.source} holds offset {last}, beyond its next offset {item.next_offset}")
+
+
+def _tell(refusals: Sequence[Refusal]) -> None:
+    """Anomalies that will never be stored."""
+    for refusal in refusals:
+        log.error("anomaly refused", reason=refusal.reason, partition=str(refusal.source), offset=refusal.offset)

@@ -9,15 +9,17 @@ import msgspec
 import numpy as np
 import orjson
 
-from sentinel.core.anomaly import DETECTORS, SEVERITIES, Anomaly
+from sentinel.core.anomaly import DETECTORS, Anomaly
 from sentinel.core.batch import Dialect, PartitionId, SeriesKey, flag_names
-from sentinel.core.explain import described, finding_of
-from sentinel.core.metrics import ERROR, METRIC_INDEX, METRIC_NAMES
+from sentinel.core.explain import anomaly_type, described, finding_of
+from sentinel.core.metrics import ERROR, METRIC_INDEX, METRIC_NAMES, METRICS
 from sentinel.core.ports import StoredMetrics
 from sentinel.core.query import AnomalyQuery, Page, SeriesFilter, TelemetryQuery, TimeRange
 from sentinel.core.timestamp import rfc3339
-from sentinel.storage import schema
+from sentinel.storage import schema, tick_table
 from sentinel.storage.cursor import Place, decode_cursor, encode_cursor
+from sentinel.storage.tick_fields import SEVERITY_NUMBERS
+from sentinel.storage.tick_table import Timed
 
 MAX_LIMIT: Final = 10_000
 """Most items in one answer; a larger limit means this one."""
@@ -27,6 +29,7 @@ REPLAY_ROWS: Final = 5_000
 """Rows in one block of a replay."""
 
 _EXTRA: Final = 9
+_TS_NS, _SEVERITY = 1, 4
 _INT64: Final = np.iinfo(np.int64)
 
 _PAGE: Final = """
@@ -53,6 +56,11 @@ _NUMBER_OF_ID: Final = """
     UNION ALL SELECT n FROM anomalies WHERE n > (SELECT anomaly_ids_to FROM totals) AND id = :id LIMIT 1
 """
 """Anomalies that are not in the rollups yet are few, and looked through."""
+_TYPES: Final = [
+    (anomaly_type(metric, detector), i * len(DETECTORS) + j) for i, metric in enumerate(METRICS) for j, detector in enumerate(DETECTORS)
+]
+"""The type of each metric and detector, and the number of the pair."""
+_OF_TYPE: Final = f" AND metric * {len(DETECTORS)} + detector IN (SELECT value FROM json_each(:pairs))"  # noqa: S608  a number of our own
 _ANOMALIES: Final = f"""{_ANOMALY}
     WHERE a.n IN (
         SELECT n FROM anomalies WHERE ts_ns >= :start AND ts_ns < :end {{matching}}
@@ -77,7 +85,7 @@ class SeriesSeen(msgspec.Struct, frozen=True, kw_only=True):
     events: int
 
 
-def bounds(span: TimeRange) -> dict[str, Any]:
+def bounds(span: TimeRange) -> dict[str, int]:
     """The range as parameters that SQLite can hold."""
     return {"start": min(max(span.start_ns, _INT64.min), _INT64.max), "end": min(max(span.end_ns, _INT64.min), _INT64.max)}
 
@@ -153,30 +161,44 @@ def _event(row: tuple[Any, ...]) -> dict[str, Any]:
 
 
 def anomalies(connection: sqlite3.Connection, query: AnomalyQuery) -> list[Anomaly]:
-    """Anomalies, newest first; of one time the most severe first. A severity, metric or detector nobody knows matches nothing.
+    """Anomalies, newest first; of one time the most severe first. A severity, metric, detector or type nobody knows matches nothing.
 
     Raises:
         ValueError: the limit is unusable.
     """
+    limits = bounds(query.range) | {"limit": capped(query.limit)}
+    found = [] if query.kind == "event" else tick_table.find(connection, query, limits)
+    if query.kind != "window":
+        found += _of_events(connection, query, limits)
+        found.sort(key=lambda row: row[:2], reverse=True)  # stable: where all is equal, windows come first
+    return [found_anomaly for _, _, found_anomaly in found[: limits["limit"]]]
+
+
+def _of_events(connection: sqlite3.Connection, query: AnomalyQuery, limits: dict[str, int]) -> list[Timed]:
     matching, parameters = series_condition(query.series)
-    parameters |= bounds(query.range) | {"limit": capped(query.limit)}
-    severities: dict[str, int] = {str(name): number for number, name in enumerate(SEVERITIES)}
+    parameters |= limits
     detectors: dict[str, int] = {str(name): number for number, name in enumerate(DETECTORS)}
     for column, name, numbers in (
-        ("severity", query.severity, severities),
+        ("severity", query.severity, SEVERITY_NUMBERS),
         ("metric", query.metric, METRIC_INDEX),
         ("detector", query.detector, detectors),
     ):
         if name is not None:
             matching += f" AND {column} = :{column}"
             parameters[column] = numbers.get(name, -1)
-    return [_anomaly(row) for row in connection.execute(_ANOMALIES.format(matching=matching), parameters)]
+    if query.type is not None:
+        matching += _OF_TYPE
+        parameters["pairs"] = orjson.dumps([pair for name, pair in _TYPES if name == query.type]).decode()
+    rows = connection.execute(_ANOMALIES.format(matching=matching), parameters)
+    return [(row[_TS_NS], row[_SEVERITY], _anomaly(row)) for row in rows]
 
 
 def anomaly(connection: sqlite3.Connection, anomaly_id: str) -> Anomaly | None:
     """One anomaly by id; None when there is no such."""
     number = connection.execute(_NUMBER_OF_ID, {"id": anomaly_id}).fetchone()
-    return _anomaly(connection.execute(_ONE_ANOMALY, number).fetchone()) if number else None
+    if number is None:
+        return tick_table.by_id(connection, anomaly_id)
+    return _anomaly(connection.execute(_ONE_ANOMALY, number).fetchone())
 
 
 def _anomaly(row: tuple[Any, ...]) -> Anomaly:

@@ -163,7 +163,25 @@ _ANOMALY_IDS: Final = (
     "ALTER TABLE totals ADD COLUMN anomaly_ids_to INTEGER NOT NULL DEFAULT 0",  # the last n that is in anomaly_ids
 )
 
-MIGRATIONS: Final = (_FIRST, (*_DIMENSIONS, *_ANOMALY_IDS))
+_TICK_ANOMALIES: Final = (
+    """
+    CREATE TABLE tick_anomalies (
+        id TEXT PRIMARY KEY NOT NULL,
+        ts_ns INTEGER NOT NULL,
+        tenant TEXT NOT NULL,
+        service TEXT NOT NULL,
+        model TEXT NOT NULL,
+        metric TEXT NOT NULL,
+        detector TEXT NOT NULL,
+        type TEXT NOT NULL,
+        severity INTEGER NOT NULL,
+        body TEXT NOT NULL                 -- the whole anomaly as JSON
+    )
+    """,
+    "CREATE INDEX tick_anomalies_by_time ON tick_anomalies (ts_ns, severity, id)",
+)
+
+MIGRATIONS: Final = (_FIRST, (*_DIMENSIONS, *_ANOMALY_IDS), _TICK_ANOMALIES)
 """Statements that lead from format i to format i + 1. A released entry never changes."""
 
 FORMAT: Final = len(MIGRATIONS)

@@ -6,50 +6,30 @@ failure it forgets all of it and reads it anew, so that memory cannot contradict
 
 import os
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import chain, islice, repeat
 from pathlib import Path
-from typing import Any, Final, Literal, NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 
-from sentinel.core.anomaly import AnomalyBatch
-from sentinel.core.batch import Bool, CleanBatch, Float64, Int64, PartitionId
+from sentinel.core.batch import Bool, Float64, Int64, PartitionId
 from sentinel.core.errors import PermanentError
 from sentinel.core.metrics import METRIC_NAMES
 from sentinel.core.ports import StoreWrite
-from sentinel.storage import database, rollup, rollup_rows, schema
+from sentinel.storage import batch_rows, database, retention, rollup, rollup_rows, schema, tick_table
 from sentinel.storage.names import dimension_names, series_names
+from sentinel.storage.retention import Table
 from sentinel.storage.rollup import MINUTE_NS
-
-Table = Literal["events", "anomalies", "rollups"]
 
 FOLD_ROWS: Final = 200_000
 """Rows that may wait for the rollups; a write beyond them folds first."""
-ROWS_PER_STATEMENT: Final = 100
-"""Rows of one INSERT. Every statement gives the interpreter's lock away and waits to get it back: once a row costs more than the row."""
 
 _UNFOLDED: Final = (
     f"SELECT off, sub, ts_ns, series, ifnull(dimensions, 0), {', '.join(METRIC_NAMES)} FROM events "  # noqa: S608  names of our own columns
     "WHERE part = ? AND off >= ? AND (off, sub) > (?, ?) ORDER BY off, sub LIMIT ?"
 )
-_DELETE_EVENTS: Final = (
-    "DELETE FROM events WHERE (part, off, sub) IN (SELECT part, off, sub FROM events WHERE ts_ns < ? ORDER BY ts_ns LIMIT ?)"
-)
-_OLD_ANOMALIES: Final = "SELECT n FROM anomalies WHERE ts_ns < ? ORDER BY ts_ns LIMIT ?"
-_DELETE_IDS: Final = "DELETE FROM anomaly_ids WHERE id = (SELECT id FROM anomalies WHERE n = ?)"
-_DELETE_ANOMALIES: Final = "DELETE FROM anomalies WHERE n = ?"
-_DELETE_ROLLUPS: Final = "DELETE FROM rollups WHERE rowid IN (SELECT rowid FROM rollups WHERE minute < ? ORDER BY minute LIMIT ?)"
-_INDEX_IDS: Final = (
-    "INSERT OR IGNORE INTO anomaly_ids SELECT id, n FROM anomalies WHERE n > (SELECT anomaly_ids_to FROM totals) ORDER BY id",
-    "UPDATE totals SET anomaly_ids_to = ifnull((SELECT max(n) FROM anomalies), 0)",
-)
-_OLDER: Final = """
-    SELECT EXISTS (SELECT 1 FROM events WHERE ts_ns < :ns) OR EXISTS (SELECT 1 FROM anomalies WHERE ts_ns < :ns)
-        OR EXISTS (SELECT 1 FROM rollups WHERE minute < :minute)
-"""
 
 
 @dataclass(slots=True)
@@ -123,44 +103,22 @@ class Writer:
         with self._transaction() as connection:
             # What is deleted must be in the rollups first: it could not be caught up any more.
             self._fold(connection)
-            if table == "rollups":
-                return connection.execute(_DELETE_ROLLUPS, (cutoff_ns // MINUTE_NS, limit)).rowcount
-            if table == "events":
-                deleted = connection.execute(_DELETE_EVENTS, (cutoff_ns, limit)).rowcount
-            else:
-                old = connection.execute(_OLD_ANOMALIES, (cutoff_ns, limit)).fetchall()
-                connection.executemany(_DELETE_IDS, old)
-                deleted = connection.executemany(_DELETE_ANOMALIES, old).rowcount if old else 0
-                connection.execute(_INDEX_IDS[1])  # numbers above the highest that is left are given again
-            events, anomalies = (deleted, 0) if table == "events" else (0, deleted)
-            connection.execute("UPDATE totals SET events = events - ?, anomalies = anomalies - ?", (events, anomalies))
-        return deleted
+            return retention.delete_older(connection, table, cutoff_ns, limit)
 
     def forget_series(self, cutoff_ns: int) -> int:
-        """Delete series that have no row newer than a time; their number. Raises RetryableError.
-
-        Rows from before that time that arrived since the last deletion keep every series for now.
-        """
+        """Delete series that have no row newer than a time; their number. Raises RetryableError."""
         with self._transaction() as connection:
             self._fold(connection)
-            (older,) = connection.execute(_OLDER, {"ns": cutoff_ns, "minute": cutoff_ns // MINUTE_NS}).fetchone()
-            if older:
-                return 0
-            deleted = connection.execute("DELETE FROM series WHERE last_ns < ?", (cutoff_ns - MINUTE_NS,)).rowcount
+            deleted = retention.forget_series(connection, cutoff_ns)
             if deleted:
                 self._series.forget()
         return deleted
 
     def forget_dimensions(self, cutoff_ns: int) -> int:
-        """Delete sets of dimensions that no event newer than a time has; their number. Raises RetryableError.
-
-        Events from before that time that arrived since the last deletion keep every set for now.
-        """
+        """Delete sets of dimensions that no event newer than a time has; their number. Raises RetryableError."""
         with self._transaction() as connection:
             self._fold(connection)
-            if connection.execute("SELECT EXISTS (SELECT 1 FROM events WHERE ts_ns < ?)", (cutoff_ns,)).fetchone()[0]:
-                return 0
-            deleted = connection.execute("DELETE FROM dimensions WHERE last_ns < ?", (cutoff_ns,)).rowcount
+            deleted = retention.forget_dimensions(connection, cutoff_ns)
             if deleted:
                 self._dimensions.forget()
         return deleted
@@ -258,8 +216,7 @@ class Writer:
     def _folded(connection: sqlite3.Connection) -> None:
         """Everything stored is in the rollups now; the ids of its anomalies follow."""
         connection.execute("UPDATE logs SET rollup_position = position WHERE rollup_position < position")
-        for statement in _INDEX_IDS:
-            connection.execute(statement)
+        retention.index_ids(connection)
 
     def _fold_rows(self, connection: sqlite3.Connection, rows: _Waiting) -> None:
         """Merge rows into the stored rollups and note when each series and set of dimensions was last seen."""
@@ -286,6 +243,10 @@ class Writer:
         fresh = batch.offsets >= log.position
         if fresh.any():
             self._insert(connection, write, log.part, fresh)
+        # Also where the position stays as it is: a time mark closes windows without any event.
+        if write.tick_anomalies and write.next_offset >= log.position:
+            new = tick_table.insert(connection, write.tick_anomalies)
+            connection.execute("UPDATE totals SET anomalies = anomalies + ?", (new,))
         if write.next_offset > log.position:
             connection.execute("UPDATE logs SET position = ? WHERE part = ?", (write.next_offset, log.part))
             log.position = write.next_offset
@@ -295,13 +256,13 @@ class Writer:
         kept = write.batch if fresh.all() else write.batch.take(fresh)
         series = self._series.numbers(connection, kept.names, kept.series)
         dimensions = self._dimensions.numbers(connection, kept.dimension_sets, kept.dimensions)
-        _insert_rows(connection, schema.insert_events, _event_rows(kept, series, dimensions, part))
+        batch_rows.insert(connection, schema.insert_events, batch_rows.event_rows(kept, series, dimensions, part))
         anomalies = 0
         if len(write.anomalies):
             chosen = np.flatnonzero(fresh[write.anomalies.event])
             event = (np.cumsum(fresh) - 1)[write.anomalies.event[chosen]]
-            rows = _anomaly_rows(write.anomalies, chosen, kept, event, series, part)
-            anomalies = _insert_rows(connection, schema.insert_anomalies, rows)
+            rows = batch_rows.anomaly_rows(write.anomalies, chosen, kept, event, series, part)
+            anomalies = batch_rows.insert(connection, schema.insert_anomalies, rows)
         connection.execute("UPDATE totals SET events = events + ?, anomalies = anomalies + ?", (len(kept), anomalies))
         self._waiting.append(_Waiting(kept.ts_ns, series, dimensions, kept.metrics))
         self.waiting_rows += len(kept)
@@ -321,57 +282,9 @@ class Writer:
         return log
 
 
-def _insert_rows(connection: sqlite3.Connection, statement: Callable[[int], str], rows: Iterator[tuple[Any, ...]]) -> int:
-    """Store rows, many with one statement; returns how many were new."""
-    stored = 0
-    while part := list(islice(rows, ROWS_PER_STATEMENT)):
-        stored += connection.execute(statement(len(part)), list(chain.from_iterable(part))).rowcount
-    return stored
-
-
 def _seen(ts_ns: Int64, numbers: Int64) -> tuple[list[int], list[int], list[int]]:
     """Of each distinct number the newest time, how many there are, and itself."""
     distinct, group, counts = np.unique(numbers, return_inverse=True, return_counts=True)
     newest = np.full(len(distinct), np.iinfo(np.int64).min)
     np.maximum.at(newest, group, ts_ns)
     return newest.tolist(), counts.tolist(), distinct.tolist()
-
-
-def _event_rows(batch: CleanBatch, series: Int64, dimensions: Int64, part: int) -> Iterator[tuple[Any, ...]]:
-    """Rows for EVENT_COLUMNS. SQLite itself makes NULL of NaN and integers of integral counts."""
-    return zip(
-        repeat(part),
-        batch.offsets.tolist(),
-        batch.subs.tolist(),
-        batch.ts_ns.tolist(),
-        series.tolist(),
-        *np.ascontiguousarray(batch.metrics.T).tolist(),
-        batch.flags.tolist(),
-        batch.dialects.tolist(),
-        dimensions.tolist(),
-        batch.event_ids,
-        batch.extra,
-        strict=False,  # part repeats for ever
-    )
-
-
-def _anomaly_rows(
-    found: AnomalyBatch, chosen: Int64, batch: CleanBatch, event: Int64, series: Int64, part: int
-) -> Iterator[tuple[Any, ...]]:
-    """Rows for ANOMALY_COLUMNS: the anomalies numbered `chosen`, found in the events numbered `event` of the batch."""
-    at = event.tolist()
-    kinds = (found.metric, found.detector, found.severity)
-    numbers = (found.value, found.score, found.expected, found.lower, found.upper, found.mean, found.sd, found.samples)
-    return zip(
-        [found.ids[i] for i in chosen.tolist()],
-        batch.ts_ns[event].tolist(),
-        series[event].tolist(),
-        *(column[chosen].tolist() for column in (*kinds, *numbers)),
-        repeat(found.window),
-        repeat(part),
-        batch.offsets[event].tolist(),
-        batch.subs[event].tolist(),
-        [batch.event_ids[i] for i in at],
-        [batch.trace_ids[i] for i in at],
-        strict=False,  # window and part repeat for ever
-    )

@@ -114,9 +114,15 @@ class ScriptedSource:
 
     def ready(self) -> Delivery | None:
         """The next list of records, if that is what comes next."""
-        if not self._open_gate.is_set() or not self._script or isinstance(self._script[0], Step | SentinelError):
+        entry = self._script[0] if self._script and self._open_gate.is_set() else Step.WAIT
+        if isinstance(entry, Step | SentinelError):
             return None
-        return self._delivery(self._script.pop(0))
+        del self._script[0]
+        return self._delivery(entry)
+
+    def caught_up(self) -> Sequence[PartitionId]:
+        """The log, while the script waits or has ended."""
+        return [self._log] if not self._script or self._script[0] is Step.WAIT else []
 
     def _delivery(self, records: Sequence[bytes | None]) -> Delivery:
         first, self._next_offset = self._next_offset, self._next_offset + len(records)

@@ -10,62 +10,19 @@ Each call of the factory gives a closed store over the same, at first empty, pla
 """
 
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
 from dataclasses import replace
-from typing import Any, Final, Protocol
+from typing import Final
 
 import numpy as np
 
 from sentinel.core.anomaly import DetectorName
 from sentinel.core.batch import Dimensions, Flag, SeriesKey
-from sentinel.core.metrics import COST, ERROR, LATENCY, PROMPT_TOKENS, TTFT
-from sentinel.core.ports import Query, Store
+from sentinel.core.metrics import COST, ERROR, LATENCY, PROMPT_TOKENS
 from sentinel.core.query import AnomalyQuery, SeriesFilter, SeriesQuery, TelemetryQuery, TimeRange
+from sentinel.testing import store_suite_anomalies
 from sentinel.testing.expect import expect, expect_close
 from sentinel.testing.store_events import CHAT, LOG, SEARCH, SECOND_NS, START_NS, anomalies, events, write_of
-
-ALL_TIME: Final = TimeRange(0, START_NS + 10**18)
-ANY: Final = SeriesFilter()
-
-
-class StoreUnderTest(Store, Query, Protocol):
-    """Both sides of a store."""
-
-
-StoreFactory = Callable[[], StoreUnderTest]
-Check = Callable[[StoreFactory], Awaitable[None]]
-
-
-@asynccontextmanager
-async def opened(make: StoreFactory) -> AsyncIterator[StoreUnderTest]:
-    """An open store, closed afterwards."""
-    store = make()
-    await store.open()
-    try:
-        yield store
-    finally:
-        await store.close()
-
-
-async def stored_events(
-    store: StoreUnderTest, *, span: TimeRange = ALL_TIME, series: SeriesFilter = ANY, limit: int = 1_000
-) -> list[dict[str, Any]]:
-    """All stored events that match, over all pages of `limit`."""
-    found: list[dict[str, Any]] = []
-    cursor = None
-    while True:
-        page = await store.telemetry(TelemetryQuery(range=span, series=series, limit=limit, cursor=cursor))
-        found += page.items
-        cursor = page.next_cursor
-        if cursor is None:
-            return found
-
-
-async def stored_offsets(store: StoreUnderTest, *, span: TimeRange = ALL_TIME, series: SeriesFilter = ANY, limit: int = 1_000) -> list[int]:
-    """Offsets of all stored events that match, in the store's order."""
-    return [event["offset"] for event in await stored_events(store, span=span, series=series, limit=limit)]
-
+from sentinel.testing.store_under_test import ALL_TIME, Check, StoreFactory, expect_refused, opened, stored_events, stored_offsets
 
 # ------------------------------------------------------------------------------------------------------------------ writing
 
@@ -246,84 +203,16 @@ async def check_filters_by_series(make: StoreFactory) -> None:
             expect(f"anomalies of {wanted}", [a.offset for a in found], offsets)
 
 
-async def check_bad_questions_are_refused(make: StoreFactory) -> None:
+async def check_bad_questions_areexpect_refused(make: StoreFactory) -> None:
     """A cursor nobody gave, a limit below one and a step that is no whole number of minutes are ValueErrors."""
     async with opened(make) as store:
         await store.write([write_of(events(3))])
         for cursor in ("", "x", "not a cursor", "AAAA", "é", "A" * 44, "A" * 5_000, "'; DROP TABLE events; --"):
-            await _refused(store.telemetry(TelemetryQuery(range=ALL_TIME, cursor=cursor)), f"cursor {cursor[:50]!r}")
-        await _refused(store.telemetry(TelemetryQuery(range=ALL_TIME, limit=0)), "limit 0")
-        await _refused(store.anomalies(AnomalyQuery(range=ALL_TIME, limit=-1)), "limit -1")
+            await expect_refused(store.telemetry(TelemetryQuery(range=ALL_TIME, cursor=cursor)), f"cursor {cursor[:50]!r}")
+        await expect_refused(store.telemetry(TelemetryQuery(range=ALL_TIME, limit=0)), "limit 0")
+        await expect_refused(store.anomalies(AnomalyQuery(range=ALL_TIME, limit=-1)), "limit -1")
         for step_s in (0, 30, 90, -60):
-            await _refused(store.timeseries(SeriesQuery(range=ALL_TIME, step_s=step_s)), f"step {step_s}")
-
-
-async def _refused(question: Awaitable[object], what: str) -> None:
-    try:
-        await question
-    except ValueError as error:
-        if not str(error):
-            raise AssertionError(f"{what}: refused without a word") from error
-        return
-    raise AssertionError(f"{what}: not refused")
-
-
-# ---------------------------------------------------------------------------------------------------------------- anomalies
-
-
-async def check_an_anomaly_is_read_back_explained(make: StoreFactory) -> None:
-    """An anomaly comes back by id and in lists with its numbers, its event, its type, direction and a sentence."""
-    batch = events(10)
-    batch = replace(batch, trace_ids=[f"trace-{i}" for i in range(10)])
-    found = anomalies(batch, [(5, LATENCY, DetectorName.ZSCORE, 1), (9, LATENCY, DetectorName.CUSUM, 2)])
-    async with opened(make) as store:
-        await store.write([write_of(batch, found)])
-        spike = await store.anomaly(found.ids[0])
-        drift = await store.anomaly(found.ids[1])
-        listed = await store.anomalies(AnomalyQuery(range=ALL_TIME))
-        expect("an unknown id", await store.anomaly("nobody"), None)
-    if spike is None or drift is None:
-        raise AssertionError("an anomaly is missing")
-    expect("listed, newest first", listed, [drift, spike])
-    expect("numbers", (spike.value, spike.expected, spike.lower, spike.upper, spike.score), (6.0, 3.0, 2.0, 4.0, 2.5))
-    expect("baseline", (spike.baseline_mean, spike.baseline_stddev, spike.z_score), (3.0, 0.5, 6.0))
-    expect("samples", (spike.samples, spike.window, spike.confidence), (250, 1_000, 0.25))
-    expect("event", (spike.event_id, spike.trace_id, spike.partition, spike.offset), ("event-0-5", "trace-5", str(LOG), 5))
-    expect("time", spike.timestamp, "2026-01-15T10:30:05.123Z")
-    expect("series", (spike.tenant, spike.service, spike.model), CHAT)
-    expect("words", (spike.metric, spike.detector, spike.severity, spike.direction), ("latency_ms", "zscore", "warning", "above"))
-    expect("types", (spike.type, drift.type), ("latency_spike", "latency_drift"))
-    expect("absent band", (drift.lower, drift.upper), (None, None))
-    for anomaly in listed:
-        expect(f"explanation names its series: {anomaly.explanation}", "chat-api / gpt-4" in anomaly.explanation, True)
-
-
-async def check_anomalies_are_filtered_and_limited(make: StoreFactory) -> None:
-    """Severity, metric and detector filter alone and together; the limit keeps the newest."""
-    batch = events(6)
-    batch.metrics[:, TTFT] = 1.0
-    found = [
-        (0, LATENCY, DetectorName.ZSCORE, 0),
-        (1, LATENCY, DetectorName.IQR, 1),
-        (2, TTFT, DetectorName.ZSCORE, 1),
-        (3, LATENCY, DetectorName.ZSCORE, 2),
-        (4, COST, DetectorName.MAD, 2),
-    ]
-    async with opened(make) as store:
-        await store.write([write_of(batch, anomalies(batch, found))])
-        questions: tuple[tuple[dict[str, Any], list[int]], ...] = (
-            ({}, [4, 3, 2, 1, 0]),
-            ({"limit": 2}, [4, 3]),
-            ({"severity": "warning"}, [2, 1]),
-            ({"metric": "latency_ms"}, [3, 1, 0]),
-            ({"detector": "zscore"}, [3, 2, 0]),
-            ({"detector": "zscore", "metric": "latency_ms", "severity": "critical"}, [3]),
-            ({"severity": "apocalyptic"}, []),
-            ({"metric": "value; DROP TABLE anomalies"}, []),
-        )
-        for question, offsets in questions:
-            answer = await store.anomalies(AnomalyQuery(range=ALL_TIME, **question))
-            expect(f"anomalies of {question}", [a.offset for a in answer], offsets)
+            await expect_refused(store.timeseries(SeriesQuery(range=ALL_TIME, step_s=step_s)), f"step {step_s}")
 
 
 # ------------------------------------------------------------------------------------------------------------------- replay
@@ -395,5 +284,8 @@ async def check_traffic_by_series_starts_with_the_busiest(make: StoreFactory) ->
         expect("nothing in between", await store.timeseries(SeriesQuery(range=TimeRange(0, 1), by_series=True)), [])
 
 
-CHECKS: Final[tuple[Check, ...]] = tuple(check for name, check in sorted(globals().items()) if name.startswith("check_"))
+CHECKS: Final[tuple[Check, ...]] = (
+    *(check for name, check in sorted(globals().items()) if name.startswith("check_")),
+    *store_suite_anomalies.CHECKS,
+)
 """All of them."""

@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 
 from sentinel.alerting.episode_rows import episode_of, row_of
 from sentinel.alerting.episodes import GATHERED, STRONGEST, Episode, Route, Rules, Step, Told, gathering, links, step
-from sentinel.alerting.sightings import Sighting, Subject, alert_worthy, nanoseconds, sightings
-from sentinel.core.alert import Alert, AlertStatus
+from sentinel.alerting.sightings import Sighting, Subject, alert_worthy, sightings
+from sentinel.core.alert import Alert, AlertStatus, Worth
 from sentinel.core.anomaly import SEVERITIES
 from sentinel.core.ids import alert_id, fingerprint, notification_id
-from sentinel.core.timestamp import rfc3339
+from sentinel.core.timestamp import nanoseconds, rfc3339
 
 WINDOW_S = 300.0
 RULES = Rules(
@@ -302,19 +302,37 @@ def test_a_message_survives_json() -> None:
 # ------------------------------------------------------------------------------------------------------------------- sightings
 
 
+ALL = Worth("info", events=True, costly_usd=None)
+
+
 def test_only_what_is_severe_enough_is_worthy() -> None:
     """`alert_worthy` leaves out what lies below the configured severity, and keeps the order."""
     batch, found = columns([Found(0, "info"), Found(1, "critical"), Found(2, "warning"), Found(3, "info")])
-    assert [one.offset for one in alert_worthy(batch, found, "warning")] == [1, 2]
-    assert [one.offset for one in alert_worthy(batch, found, "critical")] == [1]
-    assert len(alert_worthy(batch, found, "info")) == 4
-    assert not alert_worthy(*columns([]), "info")
+    assert [one.offset for one in alert_worthy(batch, found, (), Worth("warning", events=True, costly_usd=None))] == [1, 2]
+    assert [one.offset for one in alert_worthy(batch, found, (), Worth("critical", events=True, costly_usd=None))] == [1]
+    assert len(alert_worthy(batch, found, (), ALL)) == 4
+    assert not alert_worthy(*columns([]), (), ALL)
+
+
+def test_single_events_are_no_alerts_unless_wished_or_costly() -> None:
+    """By default only time windows count, and a critical cost of at least `costly_event_usd`."""
+    batch, found = columns([Found(0, "critical", metric="cost_usd"), Found(1, "critical"), Found(2, "warning", metric="cost_usd")])
+    told = anomalies(Found(9), first_offset=9)
+
+    def offsets(worth: Worth) -> list[int]:
+        return [one.offset for one in alert_worthy(batch, found, told, worth)]
+
+    assert offsets(Worth("warning", events=False, costly_usd=None)) == [9]
+    assert offsets(Worth("warning", events=False, costly_usd=5_000.0)) == [9]
+    assert offsets(Worth("warning", events=False, costly_usd=100.0)) == [0, 9]
+    assert offsets(Worth("warning", events=True, costly_usd=None)) == [0, 1, 2, 9]
+    assert offsets(Worth("critical", events=True, costly_usd=None)) == [0, 1]
 
 
 def test_columns_and_objects_are_seen_alike() -> None:
     """The numbers taken from columns are those of the anomalies made from them."""
     batch, found = columns([Found(i / 7, service=f"s{i % 3}", metric=metric) for i, metric in enumerate(("cost_usd", "ttft_ms", "error"))])
-    worthy = alert_worthy(batch, found, "info")
+    worthy = alert_worthy(batch, found, (), ALL)
     assert [one[:5] for one in sightings(worthy)] == [one[:5] for one in sightings(list(worthy))]
     assert [one.origin[one.at] for one in sightings(worthy)] == list(worthy) == worthy[:]
     assert worthy[-1] is worthy[len(worthy) - 1]
@@ -356,7 +374,7 @@ def pieces(seen: Sequence[Sighting], seed: int) -> Iterable[Sequence[Sighting]]:
 @given(st.lists(SEEN, max_size=60), LIMITS, st.integers(0, 2**32))
 def test_how_the_stream_was_cut_makes_no_difference(found: list[Found], rules: Rules, seed: int) -> None:
     """Episodes, messages, their ids and every word of them are the same for one write, random pieces, and one by one."""
-    seen = sightings(alert_worthy(*columns(found), "info"))
+    seen = sightings(alert_worthy(*columns(found), (), ALL))
     whole, cut, single = Run(rules), Run(rules), Run(rules)
     whole.apply(seen)
     for piece in pieces(seen, seed):
@@ -372,7 +390,7 @@ def test_how_the_stream_was_cut_makes_no_difference(found: list[Found], rules: R
 def test_nothing_vanishes_and_nobody_is_flooded(found: list[Found], rules: Rules) -> None:
     """Every anomaly is counted in one episode and either told or not; ids are unique; open alerts stay within their limit."""
     run = Run(rules)
-    run.apply(sightings(alert_worthy(*columns(found), "info")))
+    run.apply(sightings(alert_worthy(*columns(found), (), ALL)))
     episodes = run.episodes()
     assert sum(episode.count for episode in episodes) == len(found)
     messages = Counter((told.receiver, told.alert.notification_id) for told in run.told)
@@ -390,7 +408,7 @@ def test_nothing_vanishes_and_nobody_is_flooded(found: list[Found], rules: Rules
 def test_the_worst_is_always_known(found: list[Found], rules: Rules) -> None:
     """Whoever wants an alert's severity was told of it at that severity."""
     run = Run(rules)
-    run.apply(sightings(alert_worthy(*columns(found), "info")))
+    run.apply(sightings(alert_worthy(*columns(found), (), ALL)))
     told = {(one.receiver, one.alert.alert_id, one.alert.severity) for one in run.told}
     for episode in run.episodes():
         wanted = [route.receiver for route in rules.routes if episode.severity >= route.min_severity]

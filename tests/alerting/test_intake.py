@@ -15,7 +15,7 @@ from state_databases import BOTH, Make, maker, opened
 from sentinel.alerting.intake import AlertIntake
 from sentinel.alerting.sightings import alert_worthy
 from sentinel.config.sections_alerting import Alerting, Deduplication, Outbox
-from sentinel.core.alert import AlertWrite
+from sentinel.core.alert import AlertWrite, Worth
 from sentinel.core.batch import PartitionId
 from sentinel.core.errors import RetryableError
 from sentinel.observability.metrics import Metrics
@@ -187,7 +187,9 @@ async def test_columns_and_objects_give_the_same(make: Make) -> None:
     found = [Found(i * 40.0, ("warning", "critical")[i % 2], f"s{i % 3}") for i in range(30)]
     batch, judged = columns(found)
     async with opened(make()) as database:
-        await intake_of(database).write([AlertWrite(LOG, 1, len(found), alert_worthy(batch, judged, "info"))])
+        await intake_of(database).write(
+            [AlertWrite(LOG, 1, len(found), alert_worthy(batch, judged, (), Worth("info", events=True, costly_usd=None)))]
+        )
         lazily = await everything(database)
         await database.run(lambda c: [c.execute(text(f"DELETE FROM {table}")) for table in ("alerts", "outbox", "alert_progress")])
         await intake_of(database).write([write(*found)])

@@ -12,7 +12,11 @@ import aiohttp
 
 from sentinel.app.daemon import Daemon
 from sentinel.config.schema import Api, Config, HttpIngest
+from sentinel.core.command import Command
+from sentinel.core.errors import SentinelError
 from sentinel.core.ports import StoreWrite
+from sentinel.state.feedback import Feedback
+from sentinel.state.markers import Markers
 
 Prepare = Callable[[Daemon], None]
 """Changes a daemon before it starts."""
@@ -108,6 +112,26 @@ async def until(happened: Callable[[], Awaitable[bool]]) -> None:
     async with asyncio.timeout(20):
         while not await happened():  # noqa: ASYNC110  what is waited for is only seen from outside
             await asyncio.sleep(0)
+
+
+class Obedient:
+    """Takes commands, and notes them; each error in `failures` is raised by one of them."""
+
+    def __init__(self) -> None:
+        self.taken: list[Command] = []
+        self.failures: list[SentinelError] = []
+
+    async def submit(self, command: Command) -> None:
+        """Note it, or raise the next failure."""
+        if self.failures:
+            raise self.failures.pop(0)
+        self.taken.append(command)
+
+    def __call__(self, daemon: Daemon) -> None:
+        """Put this under a daemon, with its state database for verdicts and markers; to be called before it starts."""
+        daemon.context.commands = self
+        daemon.context.feedback = Feedback(daemon._state)
+        daemon.context.markers = Markers(daemon._state)
 
 
 class Stuck:

@@ -3,10 +3,11 @@
 from typing import Any
 
 import pytest
-from api_client import Answer, Client, Started, event
+from api_client import Answer, Client, Obedient, Started, event
 from key_ring import KeyRing
 
 from sentinel.api.operation import Operation
+from sentinel.app.daemon import Daemon
 from sentinel.config.schema import Api
 from sentinel.core.access import GRANTS, Role, Scope
 
@@ -19,7 +20,13 @@ OPEN = {"/health/live", "/health/ready", "/health/startup", "/api/v1/health", "/
 @pytest.fixture
 async def guarded(start: Started, ring: KeyRing) -> Client:
     """A client of a daemon that requires keys."""
-    return await start(api=Api(require_keys=True), prepare=ring.under)
+    obedient = Obedient()
+
+    def prepare(daemon: Daemon) -> None:
+        ring.under(daemon)
+        obedient(daemon)
+
+    return await start(api=Api(require_keys=True), prepare=prepare)
 
 
 def declared(operation: dict[str, Any]) -> Scope:

@@ -1,29 +1,18 @@
 """The pages in a real browser against a daemon that requires keys: they ask for one, and keep it no longer than the tab."""
 
 import json
-from collections.abc import AsyncIterator
 
 import pytest
 from api_client import Client, Started
 from key_ring import KeyRing
 
 from sentinel.config.schema import Api
-from tools.screenshot import CURE, Page, browse, find_chromium
+from tools.screenshot import Page
 
 READY = "document.body.dataset.ready"
 ENTRY = "document.querySelector('.key-entry input')"
 STATE = "document.getElementById('state-text').textContent"
 NOTICES = "document.getElementById('notices').innerText"
-
-
-@pytest.fixture
-async def tab() -> AsyncIterator[Page]:
-    """A tab of a real Chromium; without one the test is skipped with the cure."""
-    chromium = find_chromium()
-    if chromium is None:
-        pytest.skip(CURE)
-    async with browse(chromium) as page:
-        yield page
 
 
 @pytest.fixture

@@ -123,13 +123,20 @@ async def test_filters_hold_on_every_page(client: Client) -> None:
         ("telemetry?servce=chat", "servce"),
         ("telemetry?severity=info", "severity"),
         ("anomalies?severity=fatal", "severity"),
-        ("anomalies?metric=size", "metric"),
-        ("anomalies?detector=magic", "detector"),
+        ("anomalies?metric=a%20b", "metric"),
+        ("anomalies?detector=" + "x" * 65, "detector"),
+        ("anomalies?type=%27", "type"),
+        ("anomalies?kind=both", "kind"),
+        ("anomalies/recent?kind=x", "kind"),
         ("anomalies?hours=9000", "hours"),
         ("anomalies/recent?limit=-1", "limit"),
         ("anomalies/recent?hours=1", "hours"),
         ("anomalies/x?y=1", "y"),
-        ("baselines?metric=size", "metric"),
+        ("baselines?metric=", "metric"),
+        ("baselines?kind=tick", "kind"),
+        ("markers?limit=0", "limit"),
+        ("markers?service=a", "service"),
+        ("feedback/precision?hours=1", "hours"),
         ("baselines?hours=1", "hours"),
         ("metrics/summary?limit=1", "limit"),
         ("services?service=a", "service"),
@@ -175,7 +182,7 @@ async def test_anomalies_by_every_filter(spiked: Client) -> None:
     """Each filter gives exactly the ones of the whole list that match it."""
     whole = (await spiked.get("/api/v1/anomalies?limit=1000")).json
     assert whole["count"] == len(whole["anomalies"]) >= 3
-    for name in ("severity", "service", "model", "metric", "detector"):
+    for name in ("severity", "service", "model", "metric", "detector", "type"):
         values = {anomaly[name] for anomaly in whole["anomalies"]}
         for value in values:
             found = (await spiked.get(f"/api/v1/anomalies?limit=1000&{name}={value}")).json["anomalies"]
@@ -228,7 +235,7 @@ async def test_baselines_are_what_is_in_the_windows(spiked: Client) -> None:
     assert found["updated_at"] == (MOMENT + timedelta(minutes=61)).isoformat().replace("+00:00", ".000Z")
     assert (await spiked.get("/api/v1/baselines?limit=3")).json["count"] == 3
     assert (await spiked.get("/api/v1/baselines?model=none")).json == {"baselines": [], "count": 0}
-    assert (await spiked.get("/api/v1/baselines?tenant=default&limit=1000")).json["count"] == 8
+    assert (await spiked.get("/api/v1/baselines?tenant=default&kind=event&limit=1000")).json["count"] == 8
 
 
 # ---------------------------------------------------------------------------------------------------------------- traffic

@@ -26,7 +26,6 @@ from sentinel.core.metrics import LATENCY, METRICS, TTFT
 from sentinel.core.query import AnomalyQuery, TelemetryQuery
 from sentinel.detection.baselines import Baselines
 from sentinel.observability import logs
-from sentinel.pipeline.reconfigure import carried
 
 OPERATIONS = Path(__file__).parents[2] / "docs" / "operations.md"
 
@@ -116,10 +115,8 @@ def rules_with(**detection: Any) -> Detection:
 def test_windows_and_sums_are_carried_over() -> None:
     """Another threshold: the same windows object, the same sums, the same series in the same rows, nothing copied."""
     old = learned(Detection())
-    sums = old.sums[LATENCY].up
-    new = carried(old, rules_with(zscore={"threshold": 9.0}))
+    new = old.renewed(rules_with(zscore={"threshold": 9.0}))
     assert new.windows[LATENCY] is old.windows[LATENCY]
-    assert new.sums[LATENCY].up is sums
     assert (new.names, new.samples_learned) == (old.names, 50)
     assert [view.samples for view in new.views(range(2), lambda _key, metric: metric == "latency_ms")] == [25, 25]
 
@@ -127,9 +124,8 @@ def test_windows_and_sums_are_carried_over() -> None:
 def test_metrics_come_and_go() -> None:
     """A metric nobody names any more is forgotten, a new one starts empty with room for every series; verdicts go on."""
     old = learned(Detection())
-    new = carried(old, rules_with(enabled_detectors=["mad"], baseline={"metrics": ["ttft_ms"]}))
+    new = old.renewed(rules_with(enabled_detectors=["mad"], baseline={"metrics": ["ttft_ms"]}))
     assert set(new.windows) == {LATENCY, TTFT}
-    assert new.sums == {}
     metrics = np.full((1, len(METRICS)), np.nan)
     metrics[0, LATENCY] = 1e6
     assert len(new.score_and_update([SeriesKey("default", "b", "m")], np.zeros(1, np.int32), metrics)) == 1
@@ -143,14 +139,14 @@ def test_the_same_rules_give_the_same_verdicts() -> None:
     straight, first = Baselines(Detection()), Baselines(Detection())
     expected = [hit for half in (metrics[:100], metrics[100:]) for hit in straight.score_and_update(names, series[:100], half)]
     found = first.score_and_update(names, series[:100], metrics[:100])
-    found += carried(first, Detection()).score_and_update(names, series[:100], metrics[100:])
+    found += first.renewed(Detection()).score_and_update(names, series[:100], metrics[100:])
     assert [hit.score.tolist() for hit in found] == [hit.score.tolist() for hit in expected]
 
 
 def test_windows_of_another_size_are_refused() -> None:
     """They would have to be learned anew."""
     with pytest.raises(ValueError, match="another size"):
-        carried(learned(Detection()), rules_with(baseline={"window_size": 10}))
+        learned(Detection()).renewed(rules_with(baseline={"window_size": 10}))
 
 
 # ----------------------------------------------------------------------------------------------------------- what changes

@@ -64,6 +64,7 @@ REFUSED = [
     (kafka("topic: x").replace("abcdef", ""), "short_key", 1, "privacy.pseudonym_key"),
     ("api:\n  timeout_secs: ${T}\n", "unset_variable", 2, "api.timeout_secs"),
     ("privacy:\n  pseudonym_key_file: /nonexistent/key\n", "no_file", 2, "privacy.pseudonym_key_file"),
+    ("detection:\n  plugins:\n    not_there: {}\n", "no_detector", 3, "detection.plugins.not_there"),
 ]
 
 

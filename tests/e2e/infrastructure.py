@@ -124,6 +124,7 @@ class Servers:
             "state": {"url": f"postgresql://{state.hostname}:{state.port}{state.path}", "username": state.username, "tls": "off"},
             "alerting": {
                 "external_url": "https://sentinel.example",
+                "event_anomalies": True,
                 "rabbitmq": {
                     "url": f"amqp://127.0.0.1:{urlsplit(self.rabbitmq).port}",
                     "exchange": self.exchange,

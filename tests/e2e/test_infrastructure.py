@@ -267,7 +267,7 @@ async def test_a_reload_changes_who_is_told(rabbitmq: Any, make_sentinel: Any) -
     """Below `alerting.min_severity` nobody is told; lowered in the file, it acts at the next SIGHUP on the daemon that runs."""
     exchange = f"alerts-{uuid4().hex}"
     server = {"url": f"amqp://127.0.0.1:{rabbitmq.port}", "exchange": exchange, "queue": f"{exchange}.all"}
-    sentinel = make_sentinel({"alerting": {"min_severity": "critical", "rabbitmq": server}})
+    sentinel = make_sentinel({"alerting": {"event_anomalies": True, "min_severity": "critical", "rabbitmq": server}})
     sentinel.start()
     await asyncio.to_thread(sentinel.wait_ready)
     async with bound_queue(rabbitmq.url, exchange) as queue:
@@ -277,7 +277,7 @@ async def test_a_reload_changes_who_is_told(rabbitmq: Any, make_sentinel: Any) -
         assert "warning" in {anomaly["severity"] for anomaly in found} <= {"info", "warning"}
         # Alerts are made before anomalies are stored, so there would be one by now.
         assert sentinel.get("/api/v1/alerts")["count"] == 0
-        sentinel.configure({"alerting": {"min_severity": "warning", "rabbitmq": server}})
+        sentinel.configure({"alerting": {"event_anomalies": True, "min_severity": "warning", "rabbitmq": server}})
         sentinel.reload()
         await asyncio.to_thread(sentinel.wait_for, lambda: reloads(sentinel) == 1, "the configuration is reloaded")
         assert sentinel.post("/api/v1/events", request(115)) == 202

@@ -26,7 +26,7 @@ async def test_kills_in_an_alert_storm(kafka: Any, topic: Any, rabbitmq: Any, re
     name, queue = await topic(4), Queue(rabbitmq.url, f"alerts-{uuid4().hex}")
     await queue.bind()
     receiver.pause_s = CONFIRM_S
-    alerting = {"webhook": receiver.section(), "rabbitmq": queue.section(), "deduplication": {"window_secs": 1.0}}
+    alerting = {"webhook": receiver.section(), "rabbitmq": queue.section(), "event_anomalies": True, "deduplication": {"window_secs": 1.0}}
     sentinel = make_sentinel(configuration(kafka.bootstrap, name, alerting=alerting))
     rng, under_way = random.Random(50), 0  # noqa: S311  a test's dice
     async with flowing(kafka.bootstrap, name, rate=RATE, storm=True) as known:

@@ -56,7 +56,7 @@ async def test_no_alert_is_lost(
     queue = Queue(own_rabbitmq.url, "alerts-of-this-test")
     await queue.bind()
     section = queue.section(timeout_secs=2.0, **({"retry_config": QUICK_RETRIES} if fault_s < LONG_S else {}))
-    alerting = {"rabbitmq": section, "deduplication": {"window_secs": 1.0}}
+    alerting = {"rabbitmq": section, "event_anomalies": True, "deduplication": {"window_secs": 1.0}}
     sentinel = make_sentinel(configuration(kafka.bootstrap, name, alerting=alerting))
     sentinel.start()
     await asyncio.to_thread(sentinel.wait_ready)

@@ -28,7 +28,7 @@ async def test_ingestion_waits_and_nothing_is_lost(
         kafka.bootstrap,
         name,
         state={"url": f"postgresql://{parts.hostname}:{parts.port}{parts.path}", "username": parts.username, "tls": "off"},
-        alerting={"webhook": receiver.section(), "deduplication": {"window_secs": 1.0}},
+        alerting={"webhook": receiver.section(), "event_anomalies": True, "deduplication": {"window_secs": 1.0}},
         pipeline={"queue_max_bytes": QUEUE_MAX_BYTES},
     )
     sentinel = make_sentinel(settings)

@@ -11,7 +11,7 @@ import pytest
 
 from sentinel.config.schema import Baseline, Config, Dedupe, Detection, Embedded, Ingestion
 from sentinel.config.schema import Pipeline as PipelineSection
-from sentinel.core.alert import AlertWrite
+from sentinel.core.alert import AlertWrite, Worth
 from sentinel.core.batch import DeadLetter, PartitionId
 from sentinel.core.errors import DrainError, PermanentError, RetryableError, SentinelError
 from sentinel.core.ports import AlertSink, Store, StoreWrite
@@ -407,7 +407,7 @@ class NotedAlerts(ListSink[AlertWrite]):
     def __init__(self) -> None:
         super().__init__()
         self.rewound: list[tuple[PartitionId, int]] = []
-        self.min_severity = "info"
+        self.worth = Worth("info", events=True, costly_usd=None)
 
     async def rewind(self, source: PartitionId, offset: int) -> None:
         """Note it."""

@@ -23,7 +23,7 @@ from sentinel.storage import database, reader, schema
 from sentinel.storage.database import ReadTimeLimitError
 from sentinel.storage.embedded import EmbeddedStore
 from sentinel.testing.store_events import CHAT, LOG, SEARCH, SECOND_NS, START_NS, anomalies, events, write_of
-from sentinel.testing.store_suite import ALL_TIME, opened, stored_events, stored_offsets
+from sentinel.testing.store_under_test import ALL_TIME, opened, stored_events, stored_offsets
 
 HOUR_NS = 3_600 * SECOND_NS
 

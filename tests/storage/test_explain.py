@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sentinel.core.anomaly import DetectorName
+from sentinel.core.anomaly import DETECTORS, DetectorName
 from sentinel.core.batch import SeriesKey
 from sentinel.core.explain import Finding, anomaly_type, describe, direction, explanation, number, z_score
 from sentinel.core.metrics import COST, LATENCY, METRICS
@@ -81,7 +81,7 @@ def test_no_z_score_without_a_spread(mean: float, sd: float) -> None:
     assert z_score(replace(SPIKE, mean=mean, sd=sd)) is None
 
 
-@given(*[st.floats() for _ in range(7)], st.sampled_from(list(DetectorName)), st.integers(0, 10**6), st.integers(0, 10**5))
+@given(*[st.floats() for _ in range(7)], st.sampled_from(DETECTORS), st.integers(0, 10**6), st.integers(0, 10**5))
 def test_any_numbers_make_a_sentence(
     value: float, score: float, expected: float, lower: float, upper: float, mean: float, sd: float, detector: DetectorName, n: int, w: int
 ) -> None:

@@ -27,7 +27,7 @@ from sentinel.storage.influx_points import ANOMALIES, EVENTS
 from sentinel.testing.fakes import ManualClock
 from sentinel.testing.influx_double import InfluxDouble
 from sentinel.testing.store_events import LOG, START_NS, anomalies, write_of
-from sentinel.testing.store_suite import ALL_TIME
+from sentinel.testing.store_under_test import ALL_TIME
 
 
 class Seen:

@@ -14,6 +14,7 @@ from sentinel.testing import store_suite
 from sentinel.testing.fakes import ManualClock
 from sentinel.testing.influx_double import InfluxDouble
 from sentinel.testing.store_events import START_NS
+from sentinel.testing.store_under_test import Check
 
 REAL = os.environ.get("INFLUXDB3_URL")
 
@@ -32,7 +33,7 @@ def place(request: pytest.FixtureRequest) -> Iterator[InfluxDB]:
 
 
 @pytest.mark.parametrize("check", store_suite.CHECKS, ids=lambda check: check.__name__)
-async def test_influx_store(check: store_suite.Check, place: InfluxDB) -> None:
+async def test_influx_store(check: Check, place: InfluxDB) -> None:
     """One promise of a store."""
     clock = ManualClock(START_NS)
     await check(lambda: InfluxStore(place, clock, Metrics()))

@@ -18,7 +18,7 @@ from sentinel.storage.influx_points import ANOMALIES as ANOMALY_TABLE
 from sentinel.storage.influx_points import EVENTS
 from sentinel.testing.influx_double import InfluxDouble
 from sentinel.testing.store_events import LOG, anomalies, events, write_of
-from sentinel.testing.store_suite import ALL_TIME
+from sentinel.testing.store_under_test import ALL_TIME
 
 
 @pytest.fixture

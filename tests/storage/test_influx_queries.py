@@ -27,7 +27,7 @@ from sentinel.storage.reader import MAX_PAGE_BYTES
 from sentinel.testing.fakes import ManualClock
 from sentinel.testing.influx_double import InfluxDouble
 from sentinel.testing.store_events import CHAT, LOG, SEARCH, START_NS, anomalies, events, write_of
-from sentinel.testing.store_suite import ALL_TIME
+from sentinel.testing.store_under_test import ALL_TIME
 
 HOSTILE = st.text(min_size=1) | st.sampled_from(
     [

@@ -22,7 +22,7 @@ from sentinel.storage.embedded import EmbeddedStore
 from sentinel.storage.rollup import MINUTE_NS, Rollups
 from sentinel.storage.writer import Writer
 from sentinel.testing.store_events import CHAT, LOG, SEARCH, START_NS, events, write_of
-from sentinel.testing.store_suite import ALL_TIME, opened
+from sentinel.testing.store_under_test import ALL_TIME, opened
 
 NAMES = (CHAT, SEARCH, SeriesKey("acme", "batch", "small"))
 

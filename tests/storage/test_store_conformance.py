@@ -7,10 +7,11 @@ import pytest
 from sentinel.config.schema import Embedded
 from sentinel.storage.embedded import EmbeddedStore
 from sentinel.testing import store_suite
+from sentinel.testing.store_under_test import Check
 
 
 @pytest.mark.parametrize("check", store_suite.CHECKS, ids=lambda check: check.__name__)
-async def test_embedded_store(check: store_suite.Check, tmp_path: Path) -> None:
+async def test_embedded_store(check: Check, tmp_path: Path) -> None:
     """One promise of a store."""
     await check(lambda: EmbeddedStore(Embedded(), tmp_path / "sentinel.db"))
 

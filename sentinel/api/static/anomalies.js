@@ -1,51 +1,36 @@
-/** The table of the latest anomalies: one row for a series and minute, opened to its single anomalies. */
+/** The table of the latest anomalies of single events: one row for a series and minute, opened to its single anomalies. */
 
-import { byId, html, reconcile, setAttributes, setOptions, setText } from "./dom.js";
+import { byId, html, reconcile, setAttributes, setText } from "./dom.js";
 import { clock, dateTime, iso, metricFormat, number, printable, shorten, words } from "./format.js";
 import { groupAnomalies } from "./groups.js";
 import { severitySign } from "./scatter.js";
 
-const SEVERITIES = ["critical", "warning", "info"];
-const DETECTORS = ["zscore", "iqr", "mad", "cusum", "threshold"];
+export const SEVERITIES = ["critical", "warning", "info"];
 const COLUMNS = ["Time", "Severity", "Series", "What", "Value", "Expected", "Score", "Detector"];
 const DAY_MS = 86_400_000;
 
 export class AnomalyTable {
-  /**
-   * @param {(anomaly: any) => void} choose
-   * @param {(name: string, value: string) => void} filter told when a person changes a filter
-   */
-  constructor(choose, filter) {
+  /** @param {(anomaly: any) => void} choose */
+  constructor(choose) {
     this.choose = choose;
     /** @type {Set<string>} keys of groups that stand open */
     this.open = new Set();
     this.body = html("tbody");
     byId("anomalies").append(html("thead", {}, html("tr", {}, ...COLUMNS.map((name) => html("th", { scope: "col" }, name)))), this.body);
-    for (const name of ["severity", "detector", "series"]) {
-      byId(`anomaly-${name}`).addEventListener("change", (event) => filter(name, event.target.value));
-    }
   }
 
   /**
-   * @param {{anomalies: any[]|null, limit: number, seriesNames: {value: string, label: string}[], selection: any, hours: number}} view
+   * @param {any[]} anomalies
+   * @param {string} chosen id
    */
-  update({ anomalies, limit, seriesNames, selection, hours }) {
-    this.view = { anomalies, limit, seriesNames, selection, hours };
-    setOptions(byId("anomaly-severity"), choices("all", SEVERITIES), selection.severity);
-    setOptions(byId("anomaly-detector"), choices("all", DETECTORS), selection.detector);
-    setOptions(byId("anomaly-series"), [{ value: "", label: "all" }, ...seriesNames], selection.series);
-    if (!anomalies) return;
-    const groups = groupAnomalies(anomalies);
-    reconcile(this.body, this.rows(groups), {
+  update(anomalies, chosen) {
+    this.anomalies = anomalies;
+    this.chosen = chosen;
+    reconcile(this.body, this.rows(groupAnomalies(anomalies)), {
       key: (row) => row.key,
       make: (row) => this.makeRow(row),
       update: (element, row) => this.updateRow(element, row),
     });
-    byId("anomalies").hidden = groups.length === 0;
-    byId("anomalies-empty").hidden = groups.length > 0;
-    const filtered = selection.severity || selection.detector || selection.series;
-    setText(byId("anomalies-empty"), filtered ? "No anomaly fits these filters. Set them to “all” to see the rest." : `No anomalies in the last ${hours === 1 ? "hour" : `${hours} hours`}.`);
-    setText(byId("anomalies-note"), anomalies.length >= limit ? `The newest ${limit} anomalies; older ones are left out. Filter to see further back.` : "");
   }
 
   /** A row for each group, and one for each member of an open group. @param {import("./groups.js").AnomalyGroup[]} groups */
@@ -97,7 +82,7 @@ export class AnomalyTable {
     setText(cells[5], expectedBand(anomaly, format));
     setText(cells[6], `${number(anomaly.score)}×`);
     setText(cells[7], many ? group.detectors.map(printable).join(", ") : printable(anomaly.detector));
-    setAttributes(element, { class: [member ? "member" : "", anomaly.id === this.view.selection.anomaly ? "chosen" : ""].join(" ").trim() || null });
+    setAttributes(element, { class: [member ? "member" : "", anomaly.id === this.chosen ? "chosen" : ""].join(" ").trim() || null });
     if (expand) this.updateExpand(expand, group, many);
   }
 
@@ -116,13 +101,8 @@ export class AnomalyTable {
   /** @param {string} key */
   toggle(key) {
     if (!this.open.delete(key)) this.open.add(key);
-    this.update(this.view);
+    this.update(this.anomalies, this.chosen);
   }
-}
-
-/** @param {string} all @param {string[]} names */
-function choices(all, names) {
-  return [{ value: "", label: all }, ...names.map((name) => ({ value: name, label: name }))];
 }
 
 /** A severity as sign and word. @param {string} severity */

@@ -6,6 +6,7 @@ export const PATHS = Object.freeze({
   timeseries: "/api/v1/metrics/timeseries",
   baselines: "/api/v1/baselines",
   anomalies: "/api/v1/anomalies",
+  markers: "/api/v1/markers",
   telemetry: "/api/v1/telemetry",
   services: "/api/v1/services",
   events: "/api/v1/events",
@@ -79,7 +80,7 @@ export function read(path, parameters = {}, signal = undefined) {
 }
 
 /**
- * The JSON answer of a POST that only asks.
+ * The JSON answer of a POST.
  * @param {string} path
  * @param {object} question
  * @param {AbortSignal} [signal]
@@ -89,6 +90,17 @@ export function read(path, parameters = {}, signal = undefined) {
 export function query(path, question, signal = undefined) {
   const request = { method: "POST", body: JSON.stringify(question), headers: { "content-type": "application/json" } };
   return ask(path, address(path), request, signal);
+}
+
+/**
+ * Tells what a person thinks of an anomaly.
+ * @param {string} id
+ * @param {"true_positive"|"false_positive"} verdict
+ * @returns {Promise<any>}
+ * @throws {ApiError}
+ */
+export function giveVerdict(id, verdict) {
+  return query(`${PATHS.anomalies}/${encodeURIComponent(id)}/feedback`, { verdict });
 }
 
 /**

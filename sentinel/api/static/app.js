@@ -1,6 +1,5 @@
 /** The status page: asks the daemon every two seconds and shows the answers. */
 
-import { AnomalyTable } from "./anomalies.js";
 import { address, ApiError, EXAMPLE_EVENT, keyOption, PATHS, query, read } from "./api.js";
 import { BaselineTable } from "./baselines.js";
 import { showDetails } from "./details.js";
@@ -8,10 +7,11 @@ import { byId, copyButton, setAttributes, setText } from "./dom.js";
 import { clock, printable, shorten } from "./format.js";
 import { stronger } from "./groups.js";
 import { showHeader, showNotices } from "./header.js";
+import { AnomalySection } from "./overview.js";
 import { showPartitions } from "./partitions.js";
 import { Poller } from "./poll.js";
 import { parseSelection, stepSeconds, writeSelection } from "./selection.js";
-import { parseSeries, SeriesPanel, seriesValue } from "./series.js";
+import { eventMetric, parseSeries, SeriesPanel, seriesValue } from "./series.js";
 import { showTiles } from "./tiles.js";
 import { fillSteps, Traffic } from "./traffic.js";
 
@@ -20,11 +20,13 @@ const EVENTS_SHOWN = 400;
 const TABLE_LIMIT = 200;
 const RECENT_LIMIT = 500;
 const BASELINE_LIMIT = 1000;
+const MARKER_LIMIT = 1000;
 
 let selection = parseSelection(location.hash);
 /** The latest answer to each question; null before the first. */
 const answers = { status: null, ledger: null, points: null, services: [], recent: null, anomalies: null, events: null,
-  seriesAnomalies: [], seriesBaselines: [], baselines: null, chosen: null, answeredAt: null };
+  seriesAnomalies: [], seriesBaselines: [], baselines: null, chosen: null, answeredAt: null,
+  markers: new Map() };
 
 const minutes = () => Number(selection.range);
 const hours = () => Math.max(1, minutes() / 60);
@@ -44,7 +46,7 @@ const tasks = [
   { name: "anomalies", every: 1, run: readAnomalies },
   { name: "series", every: 1, run: readSeries },
   { name: "services", every: 5, run: readServices },
-  { name: "baselines", every: 5, run: async (signal) => { answers.baselines = (await read(PATHS.baselines, { limit: BASELINE_LIMIT }, signal)).baselines; } },
+  { name: "baselines", every: 5, run: readBaselines },
 ];
 
 /** @param {AbortSignal} signal */
@@ -55,17 +57,35 @@ async function readTraffic(signal) {
   answers.points = fillSteps(series[0]?.points ?? [], stepS, Date.now());
 }
 
-/** The anomalies of the last hour, whatever the filters. @param {AbortSignal} signal */
+/** The anomalies of time windows of the last hour, whatever the filters. @param {AbortSignal} signal */
 async function readRecent(signal) {
-  const { anomalies } = await read(PATHS.anomalies, { hours: 1, limit: RECENT_LIMIT }, signal);
+  const { anomalies } = await read(PATHS.anomalies, { hours: 1, limit: RECENT_LIMIT, kind: "window" }, signal);
   answers.recent = { anomalies, limit: RECENT_LIMIT };
 }
 
 /** @param {AbortSignal} signal */
 async function readAnomalies(signal) {
   const [service, model] = selection.series ? parseSeries(selection.series) : ["", ""];
-  const filters = { severity: selection.severity, detector: selection.detector, service, model };
-  answers.anomalies = (await read(PATHS.anomalies, { hours: hours(), limit: TABLE_LIMIT, ...filters }, signal)).anomalies;
+  const { severity, detector, kind } = selection;
+  const { anomalies } = await read(PATHS.anomalies, { hours: hours(), limit: TABLE_LIMIT, severity, detector, kind, service, model }, signal);
+  await readMarkers(anomalies, signal);
+  answers.anomalies = anomalies;
+}
+
+/** What the anomalies' markers say; those that are known are not asked for again. @param {any[]} anomalies @param {AbortSignal} signal */
+async function readMarkers(anomalies, signal) {
+  const named = anomalies.flatMap((anomaly) => anomaly.markers ?? []);
+  if (named.every((id) => answers.markers.has(id))) return;
+  const { markers } = await read(PATHS.markers, { limit: MARKER_LIMIT }, signal);
+  // One that is too old to be listed is remembered as unknown.
+  answers.markers = new Map([...named.map((id) => [id, null]), ...markers.map((marker) => [marker.id, marker])]);
+}
+
+/** @param {AbortSignal} signal */
+async function readBaselines(signal) {
+  const kind = selection.baselines;
+  const { baselines } = await read(PATHS.baselines, { limit: BASELINE_LIMIT, kind }, signal);
+  answers.baselines = { kind, baselines };
 }
 
 /** @param {AbortSignal} signal */
@@ -85,8 +105,8 @@ async function readSeries(signal) {
   const { metric } = selection;
   const [events, anomalies, baselines] = await Promise.all([
     readEvents(signal),
-    read(PATHS.anomalies, { ...chosenSeries(), metric, hours: hours(), limit: TABLE_LIMIT }, signal),
-    read(PATHS.baselines, { ...chosenSeries(), metric }, signal),
+    read(PATHS.anomalies, { ...chosenSeries(), metric, hours: hours(), limit: TABLE_LIMIT, kind: "event" }, signal),
+    read(PATHS.baselines, { ...chosenSeries(), metric, kind: "event" }, signal),
   ]);
   Object.assign(answers, { events, seriesAnomalies: anomalies.anomalies, seriesBaselines: baselines.baselines });
 }
@@ -97,7 +117,7 @@ async function readEvents(signal) {
   if (until === null) {
     const { data } = await read(PATHS.telemetry, { ...chosenSeries(), hours: hours(), limit: EVENTS_SHOWN }, signal);
     const at = Date.parse(answers.chosen?.timestamp);
-    if (!data.every((event) => Date.parse(event.timestamp) > at)) return data;
+    if (!Number.isFinite(at) || data.some((event) => Date.parse(event.timestamp) <= at)) return data;
     until = at;
   }
   const range = { start: new Date(until - hours() * 3_600_000).toISOString(), end: new Date(until + 1).toISOString() };
@@ -116,7 +136,7 @@ function completeSelection() {
   if (!selection.service) {
     const worst = (answers.recent?.anomalies ?? []).reduce((best, anomaly) => (!best || stronger(anomaly, best) ? anomaly : best), null);
     const first = answers.services[0];
-    if (worst) selection = { ...selection, service: worst.service, model: worst.model, metric: worst.metric };
+    if (worst) selection = { ...selection, service: worst.service, model: worst.model, metric: eventMetric(worst.metric) };
     else if (first) selection = { ...selection, service: first.service, model: first.models[0] ?? "" };
   }
   if (selection.service && !selection.model) {
@@ -130,6 +150,8 @@ function select(changes) {
   selection = { ...selection, ...changes };
   if (before.service !== selection.service || before.model !== selection.model) answers.events = null;
   if (before.anomaly !== selection.anomaly) until = null;
+  if (before.kind !== selection.kind) answers.anomalies = null;
+  if (before.baselines !== selection.baselines) answers.baselines = null;
   history.replaceState(null, "", writeSelection(selection));
   show();
   poller.refresh();
@@ -139,7 +161,7 @@ function select(changes) {
 function choose(anomaly) {
   answers.chosen = anomaly;
   const { service, model, metric } = anomaly;
-  select({ service, model, metric, anomaly: anomaly.id });
+  select({ service, model, metric: eventMetric(metric), anomaly: anomaly.id });
   byId("details").focus({ preventScroll: true });
   byId("details").scrollIntoView({ block: "nearest", behavior: matchMedia("(prefers-reduced-motion: reduce)").matches ? "auto" : "smooth" });
 }
@@ -156,9 +178,10 @@ function show() {
   traffic.update(points ?? [], minutes(), stepS);
   seriesPanel.update({ services: answers.services, selection, events: answers.events, anomalies: answers.seriesAnomalies,
     baselines: answers.seriesBaselines, until, chosen: selection.anomaly ? answers.chosen : null });
-  showDetails(selection.anomaly ? answers.chosen : null, () => select({ anomaly: "" }));
-  anomalyTable.update({ anomalies: answers.anomalies, limit: TABLE_LIMIT, seriesNames: seriesNames(), selection, hours: hours() });
-  baselineTable.update(answers.baselines, BASELINE_LIMIT);
+  showDetails(selection.anomaly ? answers.chosen : null, answers.markers, () => select({ anomaly: "" }));
+  anomalySection.update({ anomalies: answers.anomalies, markers: answers.markers, limit: TABLE_LIMIT, seriesNames: seriesNames(), selection,
+    hours: hours() });
+  baselineTable.update(answers.baselines, selection.baselines, BASELINE_LIMIT);
   showPartitions(answers.ledger, status?.lag ?? {});
   byId("range").value = selection.range;
 }
@@ -182,9 +205,9 @@ function welcomeCommand() {
 
 const traffic = new Traffic();
 const seriesPanel = new SeriesPanel(select, choose);
-const anomalyTable = new AnomalyTable(choose, (name, value) => select({ [name]: value }));
-const baselineTable = new BaselineTable((changes) => {
-  select(changes);
+const anomalySection = new AnomalySection(choose, select);
+const baselineTable = new BaselineTable(select, (row) => {
+  select({ service: row.service, model: row.model, metric: eventMetric(row.metric), anomaly: "" });
   byId("series-title").scrollIntoView({ block: "start" });
 });
 const poller = new Poller(tasks, POLL_MS, roundDone);

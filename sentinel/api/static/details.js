@@ -3,6 +3,7 @@
 import { expectedBand, severityBadge } from "./anomalies.js";
 import { byId, copyButton, html, svg } from "./dom.js";
 import { dateTime, iso, metricFormat, number, percent, printable, words } from "./format.js";
+import { contributorChips, markerChips, traces } from "./windows.js";
 
 const DETECTOR_WORDS = {
   zscore: "z-score: distance from the mean in standard deviations",
@@ -10,6 +11,12 @@ const DETECTOR_WORDS = {
   mad: "MAD: distance from the median in median deviations",
   cusum: "CUSUM: the level has moved and stays moved",
   threshold: "threshold: a fixed limit from the configuration",
+  level: "level: the level of a time window against its baseline of hours",
+  rate: "rate: a share or a count of a time window against what chance allows",
+  silence: "silence: no traffic where there should be some",
+  drift: "drift: a distribution has moved",
+  usage: "usage: one user has an unusual part",
+  multivariate: "multivariate: several metrics are unusual together",
 };
 /** @type {any} the anomaly shown */
 let shown;
@@ -17,15 +24,16 @@ let shown;
 /**
  * Shows an anomaly, or how to choose one.
  * @param {any} anomaly null for none
+ * @param {Map<string, any>} markers by id
  * @param {() => void} close
  */
-export function showDetails(anomaly, close) {
+export function showDetails(anomaly, markers, close) {
   const panel = byId("details");
-  const fresh = JSON.stringify(anomaly ?? null);
+  const fresh = JSON.stringify([anomaly ?? null, (anomaly?.markers ?? []).map((id) => markers.get(id) ?? null)]);
   if (fresh === shown) return;
   shown = fresh;
   if (!anomaly) {
-    panel.replaceChildren(html("h3", {}, "Details"), html("p", { class: "empty" }, "Choose a marked anomaly in the plot or a row of the table below to see why it was raised."));
+    panel.replaceChildren(html("h3", {}, "Details"), html("p", { class: "empty" }, "Choose an anomaly above or a marked one in the plot to see why it was raised."));
     return;
   }
   const format = metricFormat(String(anomaly.metric));
@@ -36,6 +44,8 @@ export function showDetails(anomaly, close) {
     html("h3", {}, words(anomaly.type)),
     html("p", { class: "lead" }, printable(anomaly.explanation)),
     gauge(anomaly, format),
+    html("div", { class: "chips" }, ...contributorChips(anomaly), ...markerChips(anomaly, markers)),
+    ...[traces(anomaly)].filter(Boolean),
     facts(anomaly, format),
   );
 }
@@ -46,19 +56,22 @@ export function showDetails(anomaly, close) {
  */
 function facts(anomaly, format) {
   const at = Date.parse(anomaly.timestamp);
-  const baseline = Number.isFinite(anomaly.baseline_mean) ? `mean ${format(anomaly.baseline_mean)} ± ${format(anomaly.baseline_stddev)}` : "–";
+  const spread = Number.isFinite(anomaly.baseline_stddev) ? ` ± ${format(anomaly.baseline_stddev)}` : "";
+  const baseline = Number.isFinite(anomaly.baseline_mean) ? `mean ${format(anomaly.baseline_mean)}${spread}` : "–";
+  const since = anomaly.since ? [["Since", `${dateTime(Date.parse(anomaly.since))} (${iso(Date.parse(anomaly.since))})`]] : [];
   const rows = [
     ["Value", format(anomaly.value)],
     ["Expected band", expectedBand(anomaly, format)],
     ["Score", `${number(anomaly.score)}× the threshold`],
     ["Detector", DETECTOR_WORDS[anomaly.detector] ?? printable(anomaly.detector)],
-    ["Baseline", `${baseline}, ${number(anomaly.samples)} of ${number(anomaly.window)} samples`],
+    ["Baseline", `${baseline}, ${number(anomaly.samples)}${anomaly.window > 0 ? ` of ${number(anomaly.window)}` : ""} samples`],
     ["z-score", number(anomaly.z_score)],
     ["Direction", printable(anomaly.direction)],
     ["Confidence", percent(anomaly.confidence)],
     ["Metric", printable(anomaly.metric)],
     ["Service", printable(anomaly.service)],
     ["Model", printable(anomaly.model)],
+    ...since,
     ["Time", `${dateTime(at)} (${iso(at)})`],
     ["Trace", anomaly.trace_id, true],
     ["Event", anomaly.event_id, true],

@@ -140,3 +140,16 @@ export function copyButton(label, text) {
   });
   return button;
 }
+
+/**
+ * Makes buttons of which one is pressed.
+ * @param {string[]} names the buttons have the ids `prefix-name`
+ * @param {string} prefix
+ * @param {(name: string) => void} choose
+ * @returns {(name: string) => void} shows which one is pressed
+ */
+export function toggle(names, prefix, choose) {
+  const buttons = names.map((name) => byId(`${prefix}-${name}`));
+  buttons.forEach((button, index) => button.addEventListener("click", () => choose(names[index])));
+  return (chosen) => buttons.forEach((button, index) => setAttributes(button, { "aria-pressed": String(names[index] === chosen) }));
+}

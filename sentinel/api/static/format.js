@@ -106,6 +106,11 @@ export function iso(ms) {
  * @returns {(value: number|null|undefined) => string}
  */
 export function metricFormat(metric) {
+  if (metric.endsWith("_per_minute")) {
+    const format = metricFormat(metric.slice(0, -"_per_minute".length));
+    return (value) => (isNumber(value) ? `${format(value)}/min` : NONE);
+  }
+  if (/_(?:rate|share)$/.test(metric)) return percent;
   if (metric.endsWith("_ms")) return milliseconds;
   return metric.endsWith("_usd") ? usd : number;
 }

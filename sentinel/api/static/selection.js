@@ -1,6 +1,8 @@
 /** What a person looks at: kept in the address, so that a link shows a colleague the same. */
 
-const CHOICES = { service: "", model: "", metric: "latency_ms", range: "60", log: "1", anomaly: "", severity: "", detector: "", series: "" };
+const CHOICES = { service: "", model: "", metric: "latency_ms", range: "60", log: "1", anomaly: "", severity: "", detector: "", series: "",
+  kind: "window", baselines: "window" };
+const KINDS = new Set(["window", "event"]);
 const RANGES = new Set(["15", "60", "360", "1440"]);
 const LONGEST = 300;
 
@@ -19,6 +21,7 @@ export function parseSelection(hash) {
     if (value !== null && value.length <= LONGEST) selection[name] = value;
   }
   if (!RANGES.has(selection.range)) selection.range = CHOICES.range;
+  for (const name of ["kind", "baselines"]) if (!KINDS.has(selection[name])) selection[name] = CHOICES[name];
   if (!/^[\w.:-]{0,128}$/.test(selection.anomaly) || /^\.+$/.test(selection.anomaly)) selection.anomaly = "";
   return selection;
 }

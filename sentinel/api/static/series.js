@@ -36,6 +36,16 @@ export function metricValue(event, metric) {
   return Number.isFinite(event[metric]) ? event[metric] : null;
 }
 
+/**
+ * The metric of events that stands behind one of time windows, such as cost_usd behind cost_usd_per_minute; latency, which shows failures
+ * as well, for what has none.
+ * @param {string} metric
+ */
+export function eventMetric(metric) {
+  const name = String(metric);
+  return METRICS.find((known) => name === known || (known !== "error" && name.startsWith(`${known}_`))) ?? METRICS[0];
+}
+
 /** @param {any} event */
 function failed(event) {
   return event.error !== null && event.error !== undefined && event.error !== false && event.error !== "";

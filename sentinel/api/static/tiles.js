@@ -62,11 +62,10 @@ function anomaliesTile(recent, status) {
   const severities = { critical: 0, warning: 0, info: 0 };
   for (const anomaly of recent.anomalies) if (Object.hasOwn(severities, anomaly.severity)) severities[anomaly.severity] += 1;
   const many = recent.anomalies.length >= recent.limit;
-  const spanS = (Date.now() - Date.parse(recent.anomalies.at(-1)?.timestamp)) / 1000;
-  const inAll = status?.store?.anomalies > 0 ? `, ${compact(status.store.anomalies)} stored` : "";
+  const inAll = status?.store?.anomalies > 0 ? `; ${compact(status.store.anomalies)} stored in all` : "";
   return {
-    value: number(recent.anomalies.length),
-    note: (many ? `the newest, in ${duration(spanS)}` : "last hour") + inAll,
+    value: `${number(recent.anomalies.length)}${many ? " or more" : ""}`,
+    note: `over time, in the last hour${inAll}`,
     severities,
     state: severities.critical > 0 ? "bad" : "",
   };

@@ -1,0 +1,142 @@
+"""What `backtest`, `tune` and `plot` share: where the past is, and how they show that they are at work."""
+
+import atexit
+import os
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import click
+
+from sentinel.cli.run import prepare_numerics
+from sentinel.config.checks import check_run
+from sentinel.config.loader import Loaded, load, locate
+from sentinel.config.problems import ConfigError
+from sentinel.core.errors import StartupError
+from sentinel.observability import logs
+
+if TYPE_CHECKING:
+    from sentinel.app.backtest.reading import Past
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+STEPS: Final = 1_000
+"""Steps of a progress bar."""
+
+
+def parse_time(ctx: click.Context, param: click.Parameter, value: str | None) -> int | None:
+    """Nanoseconds since the epoch of an RFC 3339 time."""
+    if value is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(value)
+    except ValueError as error:
+        raise click.BadParameter(f"{value!r} is no RFC 3339 time such as 2026-01-15T10:30:00Z", ctx, param) from error
+    since = moment.replace(tzinfo=moment.tzinfo or UTC) - datetime(1970, 1, 1, tzinfo=UTC)
+    return (since.days * 86_400 + since.seconds) * 1_000_000_000 + since.microseconds * 1_000
+
+
+_OPTIONS: Final = (
+    click.option(
+        "--config", "file", type=click.Path(path_type=Path), metavar="FILE", help="Configuration; default: SENTINEL_CONFIG, else built in."
+    ),
+    click.option(
+        "--input",
+        "files",
+        multiple=True,
+        type=click.Path(path_type=Path),
+        metavar="PATH",
+        help="Read a file of JSON lines, plain or gzip. May be repeated.",
+    ),
+    click.option("--kafka", is_flag=True, help="Read the configured Kafka topic, without joining its group."),
+    click.option("--store", is_flag=True, help="Read what the embedded store holds; the daemon may run meanwhile."),
+    click.option(
+        "--from",
+        "--start",
+        "start_ns",
+        metavar="TIME",
+        callback=parse_time,
+        help="Only from this time on, RFC 3339 (UTC when it names no zone): of events, with --kafka of records.",
+    ),
+    click.option("--to", "--end", "end_ns", metavar="TIME", callback=parse_time, help="Only before this time."),
+)
+
+
+def past_options(command: Command) -> Command:
+    """The options that say where the past is."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
+def loaded(file: Path | None, *, kafka: bool) -> Loaded:
+    """A configuration that can be used here. Raises ConfigError when it is not valid, or names no Kafka that may be read."""
+    found = load(locate(file, os.environ), os.environ, read_secrets=kafka)
+    if kafka:
+        problems = [problem for problem in check_run(found) if problem.severity == "error" and problem.key.startswith("ingestion.kafka")]
+        if problems:
+            raise ConfigError(tuple(problems))
+    return found
+
+
+def past(found: Loaded, files: tuple[Path, ...], start_ns: int | None, end_ns: int | None, *, kafka: bool, store: bool) -> "Past":
+    """The past that was asked for. Raises UsageError unless exactly one place is named, BacktestError when it cannot be used."""
+    if bool(files) + kafka + store != 1:
+        raise click.UsageError("say where the past is: --input PATH, --kafka or --store, one of them")
+    if start_ns is not None and end_ns is not None and start_ns >= end_ns:
+        raise click.UsageError("--from must lie before --to")
+    prepare()
+    from sentinel.app.backtest.inputs import Span  # noqa: PLC0415  imports numba, which reads what `prepare` sets
+    from sentinel.app.backtest.opened import Asked, opened  # noqa: PLC0415  likewise
+
+    return opened(Asked(files, kafka, store, Span(start_ns, end_ns)), found.config, time.time_ns())
+
+
+def prepare() -> None:
+    """Quiet libraries, and a place for compiled kernels that is not the state directory: nothing is to be written there."""
+    logs.configure("error", as_json=False)
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "llm-sentinel" / "numba"
+    try:
+        prepare_numerics(cache)
+    except StartupError:  # a home that may not be written costs some seconds of compiling
+        instead = tempfile.mkdtemp(prefix="sentinel-kernels-")
+        atexit.register(shutil.rmtree, instead, ignore_errors=True)
+        prepare_numerics(Path(instead))
+
+
+@contextmanager
+def progress(label: str) -> Iterator[Callable[[float], None]]:
+    """Takes the share that is done, 0 to 1, and shows it as a bar on standard error when that is a terminal."""
+    if not sys.stderr.isatty():
+        yield lambda _share: None
+        return
+    with click.progressbar(length=STEPS, label=label, file=sys.stderr) as bar:
+        yield lambda share: bar.update(int(share * STEPS) - bar.pos)
+
+
+def check_target(target: Path) -> None:
+    """Raise BacktestError when a report could not be written: better now than after all the work."""
+    from sentinel.app.backtest.inputs import BacktestError  # noqa: PLC0415  as above
+
+    place = target if target.exists() else target.parent
+    if not place.exists() or not os.access(place, os.W_OK):
+        reason = "it cannot be written" if place.exists() else f"there is no directory {target.parent}"
+        raise BacktestError(f"cannot write {target}: {reason}. Give --out a file this user may write.")
+
+
+def write(target: Path, text: str) -> None:
+    """Write a report. Raises BacktestError when that fails."""
+    from sentinel.app.backtest.inputs import BacktestError  # noqa: PLC0415  as above
+
+    try:
+        target.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise BacktestError(
+            f"cannot write {target}: {(error.strerror or str(error)).lower()}. Give --out a file this user may write."
+        ) from error
