@@ -35,7 +35,7 @@ TEXTBOOK_METRICS: Final[list[MetricName]] = ["latency_ms", "total_tokens", "cost
 CHUNK: Final = 5_000
 DAY_S: Final = 86_400.0
 
-OWN, OTHER = "own simulator", "shared streams"
+OWN, OTHER = "own simulator", "second maker"
 OTHER_STREAMS: Final = Path(__file__).resolve().parents[2] / "shared" / "bench" / "fault_stream.py"
 """A second maker of fault weeks, used when it is there."""
 OTHER_KINDS: Final = {"hang_20pct": WeekFault.HANG, "error_slowburn": WeekFault.SLOW_BURN, "throughput_zero": WeekFault.SILENCE}

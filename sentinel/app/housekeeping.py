@@ -79,6 +79,7 @@ class Housekeeping:
         metrics.queue_bytes.labels("http").set(context.ingest.queue_bytes if context.ingest else 0)
         shards = list(pipeline.shards.values())
         metrics.baseline_series.set(sum(len(shard.baselines.names) for shard in shards))
+        metrics.baseline_overflow_events.set(sum(shard.baselines.roster.overflow_events for shard in shards))
         self._count_learned(context)
         watermark = max((shard.watermark_ns for shard in shards), default=0)
         if watermark:

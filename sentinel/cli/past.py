@@ -108,6 +108,9 @@ def prepare() -> None:
         instead = tempfile.mkdtemp(prefix="sentinel-kernels-")
         atexit.register(shutil.rmtree, instead, ignore_errors=True)
         prepare_numerics(Path(instead))
+    kept = Path(os.environ["NUMBA_CACHE_DIR"])
+    if sys.stderr.isatty() and not (kept.is_dir() and any(kept.iterdir())):
+        click.echo("sentinel: compiling first, once on this machine ...", err=True)
 
 
 @contextmanager

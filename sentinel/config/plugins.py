@@ -123,8 +123,10 @@ def _imported(entry: EntryPoint, path: KeyPath) -> Any | Finding:  # noqa: ANN40
         what = "is no detector: it is not a class with `parameters`"
         return Finding(path, "not_a_detector", what, "See docs/detectors.md for what one must have.", "error")
     try:
-        shapes_of(model)
+        readable = all(shape.kind not in {"named", "section"} for shape in shapes_of(model).values())
     except (KeyError, TypeError):
+        readable = False
+    if not readable:
         what = "has a parameter of a type that a configuration cannot hold"
         return Finding(path, "not_a_detector", what, "Use numbers, texts, true or false, words, and lists of texts.", "error")
     return made

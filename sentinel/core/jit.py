@@ -1,4 +1,4 @@
-"""The one place that knows numba: typed decorators and the memory move the windows need.
+"""Typed decorators for numba's kernels; `memory` has what they need of the machine.
 
 Kernels are module-level functions (a closure never hits numba's cache), release the GIL, and are compiled once per machine into
 NUMBA_CACHE_DIR. With NUMBA_DISABLE_JIT=1 they run as plain Python, which is how their coverage is measured.
@@ -10,10 +10,6 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import numba
-import numpy as np
-import numpy.typing as npt
-from numba.core import cgutils, types
-from numba.extending import intrinsic
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -52,27 +48,3 @@ def leaf(function: F) -> F:
 def inlined(function: F) -> F:
     """As `leaf`, for what every field of a record goes through: it becomes part of its callers, which take longer to compile."""
     return cast("F", numba.njit(forceinline=True, **_OPTIONS)(function))
-
-
-def _move_codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:  # noqa: ANN401  numba's own untyped objects
-    """LLVM's memmove on the array's memory: overlapping ranges are allowed."""
-    array = context.make_array(signature.args[0])(context, builder, args[0])
-    target = builder.gep(array.data, [args[1]])
-    origin = builder.gep(array.data, [args[2]])
-    cgutils.raw_memmove(builder, target, origin, args[3], itemsize=8)  # type: ignore[no-untyped-call]  # untyped in numba
-    return context.get_dummy_value()
-
-
-def _move_typed(_context: Any, array: Any, target: Any, origin: Any, count: Any) -> Any:  # noqa: ANN401  numba's own untyped objects
-    """Type of the intrinsic: (array, target, origin, count) -> None. The index arguments are cast to intp."""
-    del target, origin, count
-    return types.void(array, types.intp, types.intp, types.intp), _move_codegen
-
-
-def _move_plain(array: npt.NDArray[np.float64], target: int, origin: int, count: int) -> None:
-    """The same in plain Python."""
-    array[target : target + count] = array[origin : origin + count].copy()
-
-
-move = cast("Callable[[npt.NDArray[np.float64], int, int, int], None]", _move_plain if JIT_DISABLED else intrinsic(_move_typed))
-"""`move(array, target, origin, count)` moves `count` float64 values within a one-dimensional array."""

@@ -9,9 +9,9 @@ An excursion begins where counts first point away from the expected and ends whe
 count at the rate it shows, over the likelihood under the sway that explains it best, which costs c^2 / 2 for c deviations. So a sparse
 series has to show a surge for longer, a busy one only more than it has ever swayed.
 
-Expected is, for a surge, the most of: the last half hour, the usual rate of this hour of the week once there is history, and what was
-usual before traffic was last told to be odd; for a drop the least of these. So neither morning, nor the end of an outage, nor the end of
-a surge is told.
+Expected is, for a surge, the most of: the last half hour; the same with what this hour of the week usually does to it, once there is history;
+and what was usual before traffic was last told to be odd. For a drop it is the least of these. So neither morning, nor the end of an
+outage, nor the end of a surge is told.
 
 Sources: M. Greenwood, G. U. Yule, JRSS 83, 1920 (negative binomial counts as a swaying Poisson rate); R. W. M. Wedderburn, Biometrika 61,
 1974 (quasi-likelihood: dividing by the clump).
@@ -125,12 +125,25 @@ def sway_over(rec: np.void, length: int) -> float:
 
 
 @leaf
+def unsure(rec: np.void) -> float:
+    """The relative variance of the rate as it is known."""
+    return float(0.5 / max(rec["rate"] * MEMORY_S, 1.0))
+
+
+@leaf
+def tide(profile: np.void, ts: int) -> float:
+    """What the hour of the week has done to the rate since the middle of its memory, on log scale; 0.0 without history."""
+    before = foretold(profile, ts * 1e-9 - MEMORY_S)
+    now = foretold(profile, ts * 1e-9)
+    return float(now - before) if now != 0.0 and before != 0.0 else 0.0
+
+
+@leaf
 def expected_rate(rec: np.void, profile: np.void, side: int, ts: int) -> float:
     """The rate that a surge, or a drop, is measured by."""
     rate: float = rec["rate"]
-    usual = foretold(profile, ts * 1e-9)
-    if usual != 0.0:
-        rate = max(rate, np.exp(rec["slow"] + usual)) if side == SURGE else min(rate, np.exp(rec["slow"] + usual))
+    turned = rate * np.exp(tide(profile, ts))
+    rate = max(rate, turned) if side == SURGE else min(rate, turned)
     if rec["former_ns"] > 0 and ts - rec["former_ns"] < FORMER_NS:
         rate = max(rate, rec["former"]) if side == SURGE else min(rate, rec["former"])
     return rate
@@ -149,7 +162,6 @@ def judge_flow(rec: np.void, profile: np.void, n: float, start: int, tick_s: flo
         at: the edge.
     """
     found = 0
-    unsure = 0.5 / max(rec["rate"] * MEMORY_S, 1.0)
     for side in range(SIDES):
         ratio = BEYOND[side] * factor if side == SURGE else 1.0 / (BEYOND[side] * factor)
         usual = max(expected_rate(rec, profile, side, start), 1e-9) * tick_s
@@ -168,7 +180,7 @@ def judge_flow(rec: np.void, profile: np.void, n: float, start: int, tick_s: flo
         large = seen >= factor if side == SURGE else seen <= 1.0 / factor
         if rec["sum"][side] > 0.0 and large:
             sway = sway_over(rec, start + int(tick_s * 1e9) - rec["since"][side])
-            if beyond_sway(rec["count"][side], rec["total"][side], ratio, np.sqrt(sway + unsure)) / rec["clump"] >= at:
+            if beyond_sway(rec["count"][side], rec["total"][side], ratio, np.sqrt(sway + unsure(rec))) / rec["clump"] >= at:
                 found |= 1 << side
     return found
 
@@ -222,7 +234,8 @@ def learn_flow(rec: np.void, profile: np.void, n: float, end: int, tick_s: float
     rec["brisk"] += (n / tick_s - rec["brisk"]) / short
     if n > 0.0:
         # One standard error above what the last minutes gave.
-        rec["pace"] = min(rec["rate"], rec["brisk"] * (1.0 + 1.0 / np.sqrt(2.0 * rec["brisk"] * short * tick_s)))
+        slow = expected_rate(rec, profile, DROP, end)
+        rec["pace"] = min(slow, rec["brisk"] * (1.0 + 1.0 / np.sqrt(2.0 * rec["brisk"] * short * tick_s)))
     for scale in range(SWAYS):
         rec["block_n"][scale] += n
         rec["block_expected"][scale] += mean

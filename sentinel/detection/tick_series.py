@@ -182,6 +182,7 @@ def take_event(state: State, limits: Limits, out: Out, at: int, row: int, metric
     series["last_ns"] = ts
     if metrics[COST] > 0.0:
         series["spent"] += metrics[COST]
+        series["payers"] += 1.0
     failed = metrics[ERROR] > 0.5
     test = judge_failures(state.failures[row], failed, ts)
     if test >= 0 and state.flows[row]["ticks"] >= WARM_UP_TICKS:
@@ -258,7 +259,7 @@ def close_flow(state: State, limits: Limits, out: Out, row: int, end: int) -> No
 def close_spend(state: State, limits: Limits, out: Out, row: int, end: int) -> None:
     """Judge what the last minutes have cost."""
     series = state.series[row]
-    if series["spent"] > 0.0 and series["events"] >= LEAST_SEEN:
+    if series["spent"] > 0.0 and series["payers"] >= LEAST_SEEN:
         value = np.log(series["spent"] / SPEND_MINUTES + FLOORS[SPEND_QUANTITY])
         if state.levels[row, SPEND_QUANTITY]["n"] == 0.0:
             begin_level(state, row, SPEND_QUANTITY, value)
@@ -269,6 +270,7 @@ def close_spend(state: State, limits: Limits, out: Out, row: int, end: int) -> N
         if seen:
             shifted(state, limits, out, row, SPEND_QUANTITY, seen, end, end - limits.tick_ns)
     series["spent"] = 0.0
+    series["payers"] = 0.0
 
 
 @inlined

@@ -15,7 +15,7 @@ from typing import Final
 import numpy as np
 
 from sentinel.core.jit import leaf
-from sentinel.detection.tick_flow import WARM_UP_TICKS, beyond_sway, sway_over
+from sentinel.detection.tick_flow import WARM_UP_TICKS, beyond_sway, sway_over, unsure
 
 LEAST_SPOKEN: Final = 20.0
 """Requests a series must have sent before its silence means something."""
@@ -31,7 +31,7 @@ URGENT: Final = 0.1
 @leaf
 def missing(flow: np.void, pace: float, since: int, now: int) -> float:
     """The evidence that requests at a pace (per second) have stopped since a time."""
-    sway = sway_over(flow, now - since)
+    sway = sway_over(flow, now - since) + unsure(flow)
     return float(beyond_sway(0.0, max(pace * (now - since) * 1e-9, 1e-9), 0.0, np.sqrt(sway)) / flow["clump"])
 
 

@@ -44,6 +44,7 @@ SERIES: Final = np.dtype(
         ("last_ns", "i8"),
         ("tick_n", "f8"),
         ("spent", "f8"),
+        ("payers", "f8"),
         ("base", "f8"),
         ("quiet", "i8"),
         ("marked_ns", "i8"),
@@ -51,7 +52,7 @@ SERIES: Final = np.dtype(
         ("usual_ns", "i8"),
     ]
 )
-"""One series: whether it is walked each tick; requests; the open tick; what was spent; `base` of its edges; whether
+"""One series: whether it is walked each tick; requests; the open tick; what was spent by how many; `base` of its edges; whether
 silence was told; markers."""
 
 FORK: Final[list[Any]] = [

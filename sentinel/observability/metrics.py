@@ -39,6 +39,7 @@ class Metrics:
         self.detection_errors = self._counter("detection_errors", "Deliveries the pure middle failed on; each stops the daemon")
         self.baseline_updates = self._counter("baseline_updates", "Samples learned since the daemon started")
         self.baseline_samples = self._gauge("baseline_samples", "Samples learned since the saved state began")
+        self.baseline_overflow_events = self._gauge("baseline_overflow_events", "Events that went to the series `__other__`")
         self.baseline_series = self._gauge("baseline_series", "Series with a baseline")
         self._add_storage()
         self.pii_redactions = self._counter("pii_redactions", "Personal data and secrets found, by type", "type")

@@ -51,7 +51,10 @@ def compile_kernels() -> None:
     delivery = Delivery(source, records, np.arange(n, dtype=np.int64), np.full(n, _TIME_NS), _TIME_NS, 0, 1)
     sanitizer = Sanitizer(Parsing(), Validation(), Privacy(), DeadLetters(), b"no key: nothing of this is kept")
     rules = Detection(baseline=Baseline(window_size=4, min_samples=2), gauges=Gauges(enabled=True))
-    process(delivery, Shard(source, 0, rules, 0), Rules(Parsing(), Validation(), sanitizer))
+    shard = Shard(source, 0, rules, 0)
+    process(delivery, shard, Rules(Parsing(), Validation(), sanitizer))
+    shard.over_time.mark(_TIME_NS + 3_600_000_000_000, n)
+    Shard(source, 0, rules, 0).load(shard.encode(), 0, n)
     if jit.CACHE is not None:
         jit.CACHE.mkdir(parents=True, exist_ok=True)
         _marker(jit.CACHE).touch()

@@ -204,7 +204,7 @@ def test_memory_is_held_against_the_series_that_may_be_kept() -> None:
     """The most that one partition can take by its configuration, against what there is."""
     few = Config.model_validate({"detection": {"baseline": {"max_series": 1_000}}})
     assert limits.memory(few, 2**30).status == "ok"
-    assert limits.memory(Config(), 2**30).status == "warning"
+    assert limits.memory(Config(), 480 * 2**20).status == "warning"
     assert limits.memory(Config(), 2**28).status == "failed"
     assert limits.memory(Config(), None).status == "ok"
     one = Config.model_validate({"detection": {"enabled_detectors": ["mad"], "baseline": {"metrics": []}}})

@@ -19,7 +19,8 @@ pytestmark = pytest.mark.skipif(JIT_DISABLED, reason="hundreds of thousands of e
 MOST_PER_1K = 0.02
 """Alerts per thousand events."""
 MOST_PER_SERIES_DAY = 0.02
-EVENTS, SEEDS = 20_000, (11, 12, 13)
+"""Alerts per series and day, where that is more; a test with few days allows one."""
+EVENTS, SEEDS = 50_000, (11, 12)
 
 
 def told(columns: Columns, until_s: float | None = None) -> Counter[str]:
@@ -36,8 +37,9 @@ def test_a_distribution_that_never_changes_raises_nothing(kind: str) -> None:
 
 
 def test_sparse_traffic_raises_nothing() -> None:
-    """A request in twenty seconds, for two days: long gaps are what such a series is like."""
-    assert told(clean_stream("lognormal 1.0", 14, 10_000, rate=0.05)) == Counter()
+    """A request in twenty seconds, for seven days in all: long gaps are what such a series is like."""
+    alerts = sum((told(clean_stream("lognormal 1.0", seed, 10_000, rate=0.05)) for seed in (13, 14, 15)), Counter[str]())
+    assert alerts.total() <= max(1.0, MOST_PER_SERIES_DAY * 7), alerts
 
 
 def test_a_constant_with_rounding_errors_raises_nothing() -> None:

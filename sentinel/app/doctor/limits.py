@@ -15,6 +15,8 @@ BASE_BYTES: Final = 240 * 2**20
 """The interpreter, its libraries and the compiler."""
 SAMPLE_BYTES: Final = 16
 """A sample lies in a window twice: as it came, and sorted."""
+IDLE_SAMPLES: Final = 64
+"""What a window keeps of a series that is not among the active ones."""
 
 _CGROUP_LIMITS: Final = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 _MEMINFO: Final = Path("/proc/meminfo")
@@ -38,12 +40,14 @@ def memory(config: Config, available: int | None) -> Finding:
     """Whether one partition with as many series as may be would fit."""
     baseline = config.detection.baseline
     windows = len(watched_metrics(config.detection))
-    full = baseline.max_series * windows * baseline.window_size * SAMPLE_BYTES
+    active = min(baseline.active_series, baseline.max_series)
+    samples = active * baseline.window_size + (baseline.max_series - active) * IDLE_SAMPLES
+    full = windows * samples * SAMPLE_BYTES
     queues = config.pipeline.queue_max_bytes + config.ingestion.http.queue_max_bytes
     needed = BASE_BYTES + queues + full
     what = (
-        f"up to {_gib(needed)} for one partition with {baseline.max_series} series of {windows} full windows "
-        "(detection.baseline.max_series), and as much for each further partition"
+        f"up to {_gib(needed)} for one partition with {baseline.max_series} series of {windows} windows, {active} of them full "
+        "(detection.baseline.max_series, active_series), and as much for each further partition"
     )
     if available is None:
         return ok("memory", what)
