@@ -51,5 +51,5 @@ class Ticks(Section):
     """What is too small to be told."""
     tell_falls: list[FallingQuantity] = Field(default=["prompt_tokens", "completion_tokens"])
     """Quantities of which a fall is told; of all others only a rise."""
-    max_series: int = Field(default=5_000, ge=1, le=1_000_000)
+    max_series: int = Field(default=5_000, ge=1, le=100_000)
     """Series per partition with time windows of their own; further ones share those of one series named `__other__`."""

@@ -9,9 +9,9 @@ An excursion begins where counts first point away from the expected and ends whe
 count at the rate it shows, over the likelihood under the sway that explains it best, which costs c^2 / 2 for c deviations. So a sparse
 series has to show a surge for longer, a busy one only more than it has ever swayed.
 
-Expected is, for a surge, the most of: the last half hour; the same with what this hour of the week usually does to it, once there is history;
-and what was usual before traffic was last told to be odd. For a drop it is the least of these. So neither morning, nor the end of an
-outage, nor the end of a surge is told.
+Expected is, for a surge, the most of: the last half hour; the same with what this hour of the week usually does to it, once there is
+history; and what was usual before traffic was last told to be odd. For a drop it is the least of these. So neither morning, nor the end of
+an outage, nor the end of a surge is told.
 
 Sources: M. Greenwood, G. U. Yule, JRSS 83, 1920 (negative binomial counts as a swaying Poisson rate); R. W. M. Wedderburn, Biometrika 61,
 1974 (quasi-likelihood: dividing by the clump).

@@ -19,14 +19,13 @@ from sentinel.detection.tick_baseline import (
     close_tick,
     gather,
 )
-from sentinel.detection.tick_evidence import boundary, doubtful, edge
+from sentinel.detection.tick_evidence import boundary, doubtful
 from sentinel.detection.tick_failures import arm_failures, close_failures, judge_failures
-from sentinel.detection.tick_findings import DROP_KIND, FAILURES_KIND, SURGE_KIND, new_finding, numbers
-from sentinel.detection.tick_flow import DROP, START, SURGE, WARM_UP_TICKS, judge_flow, learn_flow, remember_former
-from sentinel.detection.tick_flow import MINUTE as SWAY_MINUTE
-from sentinel.detection.tick_incidents import CRITICAL, WARNING, is_open, opens
+from sentinel.detection.tick_flow import DROP, SURGE, WARM_UP_TICKS
+from sentinel.detection.tick_incidents import WARNING, is_open
 from sentinel.detection.tick_level import judge_level, level_edges
 from sentinel.detection.tick_priors import begin_level, begin_series
+from sentinel.detection.tick_rates import close_flow, tell_failures
 from sentinel.detection.tick_regimes import accept, escalate, learn_fork, settle, shifted
 from sentinel.detection.tick_scores import SETTLED, TOP, learn_score, spread
 from sentinel.detection.tick_state import (
@@ -41,7 +40,6 @@ from sentinel.detection.tick_state import (
     QUANTITIES,
     SHAPE,
     SPEND_QUANTITY,
-    TRAFFIC,
     Limits,
     Out,
     State,
@@ -129,28 +127,6 @@ def judge_values(state: State, limits: Limits, out: Out, row: int, metrics: Floa
     return most
 
 
-@leaf
-def tell_failures(state: State, limits: Limits, out: Out, row: int, test: int, ts: int, tick: int) -> None:
-    """A test of failures stands at its edge: tell it if that is worth it, and new or critical by now."""
-    rec = state.failures[row]
-    incident = state.incidents[row, FAILING]
-    share = rec["total"][test] / rec["count"][test]
-    if share - rec["share"] < limits.error_share:
-        return
-    fresh = opens(incident, ts, limits.hold_ns, -1)
-    if not fresh and (incident["told"] != WARNING or incident["open_ns"] >= tick):
-        return
-    at = new_finding(out, row, FAILURES_KIND, -1, ts, tick, rec["since"][test])
-    found = out.findings[at]
-    limit = rec["sought"][test]
-    numbers(found, share, rec["share"], 0.0, limit, share / limit, rec["n"], ts - incident["open_ns"])
-    found["deviation"] = np.sqrt(rec["share"] * (1.0 - rec["share"]))
-    if fresh or found["severity"] == CRITICAL:
-        incident["told"] = found["severity"]
-    else:
-        out.used[0] -= 1
-
-
 @inlined
 def take_event(state: State, limits: Limits, out: Out, at: int, row: int, metrics: Float64, ts: int, tick: int) -> None:
     """One event of a series; `at` is its place among the released ones."""
@@ -211,48 +187,6 @@ def arm(state: State, limits: Limits, row: int) -> None:
             own = boundary(SPENDS_A_DAY, limits.false_days) if quantity == SPEND_QUANTITY else base
             level_edges(rec, own, limits.strictness)
             tail_edge(rec, own, limits.strictness)
-
-
-@leaf
-def tell_flow(state: State, limits: Limits, out: Out, row: int, side: int, end: int, tick: int) -> None:
-    """Traffic is odd beyond doubt: tell it if it is new, or critical by now."""
-    rec = state.flows[row]
-    incident = state.incidents[row, TRAFFIC]
-    fresh = opens(incident, end, limits.hold_ns, -1)
-    if not fresh and (incident["told"] != WARNING or incident["open_ns"] >= tick):
-        return
-    if fresh:
-        remember_former(rec, side, end, limits.tick_s)
-    at = new_finding(out, row, SURGE_KIND if side == SURGE else DROP_KIND, -1, end, tick, rec["since"][side])
-    found = out.findings[at]
-    per_minute = 60.0 / limits.tick_s * rec["usual"][side]
-    ratio = rec["count"][side] / rec["total"][side]
-    factor = limits.traffic_factor
-    score = abs(np.log(max(ratio, 1e-9))) / np.log(factor)
-    numbers(found, ratio * per_minute, per_minute, per_minute / factor, per_minute * factor, score, rec["ticks"], end - incident["open_ns"])
-    found["deviation"] = per_minute * np.sqrt(rec["sway"][SWAY_MINUTE])
-    if fresh or found["severity"] == CRITICAL:
-        incident["told"] = found["severity"]
-    else:
-        out.used[0] -= 1
-
-
-@leaf
-def close_flow(state: State, limits: Limits, out: Out, row: int, end: int) -> None:
-    """Judge and learn the traffic of a tick. No request at all is the business of silence, which knows whether we are behind."""
-    series = state.series[row]
-    rec = state.flows[row]
-    profile = state.profiles[row]
-    tick = end - limits.tick_ns
-    if rec["ticks"] >= WARM_UP_TICKS and series["quiet"] == 0:
-        per_day = min(max(rec["rate"] * DAY_S, 100.0), DAY_S / limits.tick_s)
-        at = edge(boundary(per_day, limits.false_days), START, limits.strictness)
-        found = judge_flow(rec, profile, series["tick_n"], tick, limits.tick_s, limits.traffic_factor, at)
-        if found & (1 << SURGE):
-            tell_flow(state, limits, out, row, SURGE, end, tick)
-        elif found & (1 << DROP) and rec["count"][DROP] > 0.0:
-            tell_flow(state, limits, out, row, DROP, end, tick)
-    learn_flow(rec, profile, series["tick_n"], end, limits.tick_s)
 
 
 @leaf

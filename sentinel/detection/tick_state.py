@@ -1,5 +1,6 @@
 """The state of time windows: records side by side in arrays, one a series or one a series x quantity, and what kernels are called with."""
 
+from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -177,3 +178,28 @@ def new_state(rows: int, priors: int) -> State:
         priors=np.zeros(priors, PRIOR),
         walked=np.zeros(rows, np.int32),
     )
+
+
+PER_ROW: Final = ("series", "failures", "flows", "profiles", "levels", "tokens", "incidents", "families")
+
+
+def tables_of(state: State, rows: int) -> dict[str, Records]:
+    """What a checkpoint keeps of the first so many rows, as copies."""
+    kept = {name: getattr(state, name)[:rows].copy() for name in PER_ROW}
+    walked = state.walked[: int(state.clock[0]["walked"])].copy()
+    return {**kept, "clock": state.clock.copy(), "priors": state.priors.copy(), "walked": walked}
+
+
+def fill(state: State, tables: Mapping[str, Records], rows: int) -> None:
+    """Put back what `tables_of` gave. Raises KeyError or ValueError when it is of another version, or says what cannot be."""
+    for name in (*PER_ROW, "clock", "priors", "walked"):
+        target, given = getattr(state, name), tables[name]
+        length = rows if name in PER_ROW else len(given)
+        if given.dtype != target.dtype or given.shape != (length, *target.shape[1:]):
+            raise ValueError(f"table {name} is of another version")
+        target[:length] = given
+    walked = tables["walked"]
+    if int(state.clock[0]["walked"]) != len(walked) or not np.all((walked >= 0) & (walked < rows)):
+        raise ValueError("the walked series are not among the known ones")
+    if not np.all((state.families[:rows] >= 0) & (state.families[:rows] < len(state.priors))):
+        raise ValueError("families of series that are not known")

@@ -158,14 +158,13 @@ class Waiting:
             "waiting_words": np.frombuffer(words, np.uint8),
         }
 
-    def load(self, tables: dict[str, npt.NDArray[Any]]) -> None:
-        """Become what `tables` was taken of. Raises KeyError, ValueError or msgspec.MsgspecError when they do not fit."""
+    def load(self, tables: dict[str, npt.NDArray[Any]], rows: int) -> None:
+        """From empty, become what `tables` was taken of. Raises KeyError, ValueError or msgspec.MsgspecError when they do not fit."""
         words = msgspec.json.decode(tables["waiting_words"].tobytes(), type=list[Words])
         time: Int64 = tables["waiting_time"]
         n = len(time)
-        if len(words) != n:
-            raise ValueError("names and numbers of waiting events do not fit")
-        self.__init__()  # type: ignore[misc]  # begin anew
+        if len(words) != n or not np.all((tables["waiting_row"] >= 0) & (tables["waiting_row"] < rows)):
+            raise ValueError("names, numbers and series of waiting events do not fit")
         self._reserve(n)
         self.time[:n], self.row[:n], self._arrival[:n] = time, tables["waiting_row"], tables["waiting_arrival"]
         self.metrics[:n], self.offset[:n] = tables["waiting_metrics"], tables["waiting_offset"]

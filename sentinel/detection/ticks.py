@@ -26,19 +26,20 @@ import numpy.typing as npt
 
 from sentinel.config.schema import Detection
 from sentinel.core.anomaly import Anomaly
-from sentinel.core.batch import OVERFLOW, CleanBatch, Float64, Int32, PartitionId, SeriesKey
+from sentinel.core.batch import CleanBatch, Float64, Int32, PartitionId, SeriesKey
 from sentinel.core.command import AcceptRegime, Command, Marker
 from sentinel.core.errors import SnapshotError
 from sentinel.core.tell import Kind
 from sentinel.detection.tick_bands import TickBand, bands_of
-from sentinel.detection.tick_families import MOST_FAMILIES, Families
 from sentinel.detection.tick_limits import limits_of
 from sentinel.detection.tick_markers import Markers
 from sentinel.detection.tick_notes import Notes
 from sentinel.detection.tick_order import NEVER, SECOND_NS
+from sentinel.detection.tick_rates import accept_rates
 from sentinel.detection.tick_regimes import accept
 from sentinel.detection.tick_report import anomaly_of
-from sentinel.detection.tick_state import FINDING, Out, new_state
+from sentinel.detection.tick_rows import MOST_FAMILIES, Rows
+from sentinel.detection.tick_state import FINDING, Out, fill, new_state, tables_of
 from sentinel.detection.tick_waiting import Waiting
 from sentinel.detection.tick_walk import walk
 
@@ -46,7 +47,6 @@ __all__ = ["TickBand", "Ticks"]
 
 FINDINGS_A_SERIES: Final = 4
 """Findings that one closing tick can give of one series at most: traffic, spend, a regime, and one in reserve."""
-_PER_ROW: Final = ("series", "failures", "flows", "profiles", "levels", "tokens", "incidents", "families")
 
 
 class Ticks:
@@ -55,30 +55,27 @@ class Ticks:
     Args:
         rules: the detection section.
         source: the partition, for ids.
-
-    Attributes:
-        names: the series, by row.
     """
 
     def __init__(self, rules: Detection, source: PartitionId) -> None:
         self.rules = rules
         self.source = source
-        self.names: list[SeriesKey] = []
+        most = rules.ticks.max_series
         self._limits = limits_of(rules.ticks)
-        self._begin()
-
-    def _begin(self) -> None:
-        most = self.rules.ticks.max_series + 1
-        self._rows: dict[SeriesKey, int] = {}
-        self._state = new_state(most, MOST_FAMILIES)
+        self._rows = Rows(most)
+        self._state = new_state(most + 1, MOST_FAMILIES)
         for name in ("newest_ns", "horizon_ns", "ahead_ns", "tick_ns"):
             self._state.clock[0][name] = NEVER
-        self._findings = np.zeros(FINDINGS_A_SERIES * most, FINDING)
+        self._findings = np.zeros(FINDINGS_A_SERIES * (most + 1), FINDING)
         self._waiting = Waiting()
         self._notes = Notes()
         self._markers = Markers(self._limits.marker_ns)
-        self._families = Families()
         self._offset = 0
+
+    @property
+    def names(self) -> list[SeriesKey]:
+        """The series, by row."""
+        return self._rows.names
 
     @property
     def late(self) -> int:
@@ -103,7 +100,9 @@ class Ticks:
         if not self.rules.ticks.enabled or not len(batch):
             return []
         lateness_ns = self.rules.ticks.lateness_secs * SECOND_NS
-        rows = self._rows_of(batch)
+        rows, new = self._rows.of(batch, self._state.families)
+        for row in new:
+            self._state.series[row]["marked_ns"] = self._markers.latest_ns(self.names[row])
         return self._walk(self._waiting.arrive(batch, rows, learned, self._state.clock, lateness_ns), 0)
 
     def mark(self, now_ns: int, offset: int) -> list[Anomaly]:
@@ -134,16 +133,8 @@ class Ticks:
 
     def tables(self) -> dict[str, npt.NDArray[Any]]:
         """Everything a checkpoint keeps besides `names`, as copies: arrays of numbers, bytes or records."""
-        used = len(self.names)
-        kept = {name: getattr(self._state, name)[:used].copy() for name in _PER_ROW}
-        walked = self._state.walked[: int(self._state.clock[0]["walked"])].copy()
-        kept |= {
-            "clock": self._state.clock.copy(),
-            "priors": self._state.priors.copy(),
-            "walked": walked,
-            "offset": np.array([self._offset]),
-        }
-        return kept | self._waiting.tables() | self._notes.tables() | self._markers.tables() | self._families.tables()
+        kept = tables_of(self._state, len(self.names)) | {"offset": np.array([self._offset])}
+        return kept | self._rows.tables() | self._waiting.tables() | self._notes.tables() | self._markers.tables()
 
     def load(self, tables: Mapping[str, npt.NDArray[Any]], names: Sequence[SeriesKey]) -> None:
         """Replace the state with what `tables` and `names` gave.
@@ -152,46 +143,19 @@ class Ticks:
         """
         fresh = Ticks(self.rules, self.source)
         try:
-            fresh._become(dict(tables), list(names))
+            fresh._become(dict(tables), names)
         except (KeyError, ValueError, TypeError, IndexError, msgspec.MsgspecError) as error:
             raise SnapshotError(f"the checkpoint's time windows do not fit: {error}; they start empty and are learned again") from error
         self.__dict__.update(fresh.__dict__)
 
-    def _become(self, tables: dict[str, npt.NDArray[Any]], names: list[SeriesKey]) -> None:
-        if len(names) > len(self._state.series) or int(tables["clock"][0]["walked"]) != len(tables["walked"]):
-            raise ValueError(f"{len(names)} series, and detection.ticks.max_series is {self.rules.ticks.max_series}")
-        for name in (*_PER_ROW, "clock", "priors", "walked"):
-            target, given = getattr(self._state, name), tables[name]
-            rows = len(names) if name in _PER_ROW else len(given)
-            if given.dtype != target.dtype or given.shape != (rows, *target.shape[1:]):
-                raise ValueError(f"table {name} is of another version")
-            target[:rows] = given
-        self.names = names
-        self._rows = {name: row for row, name in enumerate(names)}
+    def _become(self, tables: dict[str, npt.NDArray[Any]], names: Sequence[SeriesKey]) -> None:
+        """Take the state of a checkpoint over, from empty."""
+        self._rows.load(tables, names)
+        fill(self._state, tables, len(names))
+        self._waiting.load(tables, len(names))
+        self._notes.load(tables)
+        self._markers.load(tables)
         self._offset = int(tables["offset"][0])
-        for part in (self._waiting, self._notes, self._markers, self._families):
-            part.load(tables)
-
-    def _rows_of(self, batch: CleanBatch) -> Int32:
-        """int32[n], the row of each event's series; new series get one in order of first appearance."""
-        rows = np.empty(len(batch.names), np.int32)
-        for code, name in enumerate(batch.names):
-            known = self._rows.get(name)
-            rows[code] = self._new_row(name, batch, code) if known is None else known
-        return rows[batch.series]
-
-    def _new_row(self, name: SeriesKey, batch: CleanBatch, code: int) -> int:
-        """The row of a new series: its own while there is room, else that of the overflow series."""
-        if len(self.names) >= self.rules.ticks.max_series:
-            if OVERFLOW in self._rows:
-                return self._rows[OVERFLOW]
-            name = OVERFLOW
-        row = self._rows[name] = len(self.names)
-        self.names.append(name)
-        first = batch.dimension_sets[batch.dimensions[int(np.argmax(batch.series == code))]]
-        self._state.families[row] = self._families.of(name, first.provider)
-        self._state.series[row]["marked_ns"] = self._markers.latest_ns(name)
-        return row
 
     def _walk(self, released: Int32, mark_ns: int) -> list[Anomaly]:
         """Walk released events; every time something is found, say who contributed at that moment."""
@@ -239,4 +203,5 @@ class Ticks:
         for row, name in enumerate(self.names):
             if command.which.covers(name):
                 accept(self._state, self._limits, out, row, ts_ns, int(clock["tick_ns"]))
+                accept_rates(self._state, row)
         return self._tell(int(out.used[0]))
