@@ -7,7 +7,7 @@ error. docs/configuration.md lists what it refuses.
 from dataclasses import replace
 from typing import Final
 
-from sentinel.config import plugins, rules_alerting, rules_api, rules_ingestion, rules_kafka, rules_privacy, rules_servers
+from sentinel.config import rules_alerting, rules_api, rules_ingestion, rules_kafka, rules_plugins, rules_privacy, rules_servers
 from sentinel.config.loader import Loaded
 from sentinel.config.problems import Problem, dotted, in_reading_order
 from sentinel.config.rule import Finding, Rule
@@ -17,7 +17,7 @@ RULES: Final[tuple[Rule, ...]] = (
     rules_ingestion.sources,
     rules_ingestion.plausibility,
     rules_ingestion.patterns,
-    plugins.rule,
+    rules_plugins.installed,
     rules_privacy.pseudonym_key,
     rules_privacy.short_key,
     rules_servers.plaintext,
