@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 
 from sentinel.config.schema import Baseline, DeadLetters, Detection, Parsing, Privacy, Validation
-from sentinel.config.sections_usage import Gauges
 from sentinel.core import jit
 from sentinel.core.batch import Delivery, PartitionId
 from sentinel.ingestion.sanitize import Sanitizer
@@ -50,7 +49,7 @@ def compile_kernels() -> None:
     records = [_RECORD % (i + 1, i) for i in range(n)]
     delivery = Delivery(source, records, np.arange(n, dtype=np.int64), np.full(n, _TIME_NS), _TIME_NS, 0, 1)
     sanitizer = Sanitizer(Parsing(), Validation(), Privacy(), DeadLetters(), b"no key: nothing of this is kept")
-    rules = Detection(baseline=Baseline(window_size=4, min_samples=2), gauges=Gauges(enabled=True))
+    rules = Detection(baseline=Baseline(window_size=4, min_samples=2))
     shard = Shard(source, 0, rules, 0)
     process(delivery, shard, Rules(Parsing(), Validation(), sanitizer))
     shard.over_time.mark(_TIME_NS + 3_600_000_000_000, n)

@@ -19,7 +19,7 @@ from infrastructure import Points
 
 from tools.servers.process import free_port
 
-READY_WITHIN_S = 60.0
+READY_WITHIN_S = 150.0
 
 
 class Sentinel:
