@@ -148,7 +148,7 @@ def test_the_other_queries_answer_as_documented(daemon: Any) -> None:
     page = daemon.get(f"/api/v1/telemetry?service={SERVICE}&model=gpt-4o&hours=24")
     check_telemetry(page, timedelta(hours=24))
     assert {event["model_name"] for event in page["data"]} == {"gpt-4o"}
-    baselines = daemon.get(f"/api/v1/baselines?service={SERVICE}&model=gpt-4o&metric=latency_ms")["baselines"]
+    baselines = daemon.get(f"/api/v1/baselines?service={SERVICE}&model=gpt-4o&metric=latency_ms&kind=event")["baselines"]
     assert [baseline["key"] for baseline in baselines] == [f"{SERVICE}:gpt-4o:latency_ms"]
     check_fields(baselines[0], BASELINE)
 
