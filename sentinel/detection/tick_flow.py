@@ -24,7 +24,7 @@ import numpy as np
 from sentinel.core.jit import leaf
 from sentinel.detection.profile import expected as foretold
 from sentinel.detection.profile import learn as learn_profile
-from sentinel.detection.tick_evidence import evidence_fields
+from sentinel.detection.tick_evidence import acquit, evidence_fields
 
 SIDES: Final = 2
 SURGE, DROP = range(SIDES)
@@ -60,6 +60,7 @@ FLOW: Final[list[Any]] = [
     *evidence_fields(SIDES),
     ("usual", "f8", (SIDES,)),
     ("ticks", "f8"),
+    ("awake", "f8"),
     ("rate", "f8"),
     ("brisk", "f8"),
     ("pace", "f8"),
@@ -76,8 +77,8 @@ FLOW: Final[list[Any]] = [
     ("hour_n", "f8"),
     ("hour_s", "f8"),
 ]
-"""Excursions: count, expected (`total`) and expected per tick at their start; ticks seen; rates per second; irregularity; the minute and
-the hour at hand; the rate before the last oddity; the level of days on log scale."""
+"""Excursions: count, expected (`total`) and expected per tick at their start; ticks seen, and since it was last idle; rates per second;
+irregularity; the minutes and the hour at hand; the rate before the last oddity; the level of days on log scale."""
 
 
 @leaf
@@ -105,10 +106,10 @@ def beyond_sway(n: float, mean: float, rate_ratio: float, sway: float) -> float:
     ratio = max(rate_ratio, seen) if side > 0.0 else min(rate_ratio, seen)
     best = mean * (1.0 - ratio) + (n * np.log(ratio) if n > 0.0 else 0.0)
     # Newton's method for the deviation that explains the count best; it approaches from one side, because the slope is monotone.
-    c = max(np.log(seen), 0.0) / max(sway, 1e-9) if side > 0.0 else 0.0
+    c = np.log(max(seen, 1.0)) / max(sway, 1e-9) if side > 0.0 else 0.0
     for _ in range(12):
         share = mean * np.exp(side * c * sway)
-        c += (side * sway * (n - share) - c) / (sway * sway * share + 1.0)
+        c = max(c + (side * sway * (n - share) - c) / (sway * sway * share + 1.0), 0.0)
     usual = n * side * c * sway - mean * (np.exp(side * c * sway) - 1.0) - 0.5 * c * c
     return float(best - max(usual, 0.0))
 
@@ -221,7 +222,8 @@ def learn_flow_hour(rec: np.void, profile: np.void, ts: int) -> None:
 def learn_flow(rec: np.void, profile: np.void, n: float, end: int, tick_s: float) -> None:
     """Learn a tick."""
     rec["ticks"] += 1.0
-    if rec["ticks"] <= 1.0:
+    rec["awake"] += 1.0
+    if rec["awake"] <= 1.0:
         rec["rate"] = n / tick_s
     mean = rec["rate"] * tick_s
     weight = 1.0 / min(rec["ticks"], MOST_TICKS)
@@ -229,8 +231,8 @@ def learn_flow(rec: np.void, profile: np.void, n: float, end: int, tick_s: float
     rec["clump"] = max(1.0, rec["clump"] + weight * (min(jump, 10.0 * rec["clump"]) - rec["clump"]))
     rec["before"] = n
     bound = mean + CLIP * np.sqrt(mean * (rec["clump"] + mean * rec["sway"][MINUTE]) + 1.0)
-    rec["rate"] += (min(n, bound) / tick_s - rec["rate"]) / min(rec["ticks"], max(MEMORY_S / tick_s, 1.0))
-    short = min(rec["ticks"], max(BRISK_S / tick_s, 1.0))
+    rec["rate"] += (min(n, bound) / tick_s - rec["rate"]) / min(rec["awake"], max(MEMORY_S / tick_s, 1.0))
+    short = min(rec["awake"], max(BRISK_S / tick_s, 1.0))
     rec["brisk"] += (n / tick_s - rec["brisk"]) / short
     if n > 0.0:
         # One standard error above what the last minutes gave.
@@ -245,6 +247,15 @@ def learn_flow(rec: np.void, profile: np.void, n: float, end: int, tick_s: float
     learn_flow_hour(rec, profile, end)
     rec["hour_n"] += n
     rec["hour_s"] += tick_s
+
+
+@leaf
+def wake(rec: np.void) -> None:
+    """A series speaks again that was idle for hours: its rate is learned anew before it is judged."""
+    rec["awake"] = 0.0
+    rec["before"] = 0.0
+    rec["former_ns"] = 0
+    acquit(rec)
 
 
 @leaf

@@ -8,6 +8,7 @@ from sentinel.detection.tick_evidence import acquit, boundary, edge
 from sentinel.detection.tick_findings import DROP_KIND, FAILURES_KIND, SURGE_KIND, new_finding, numbers
 from sentinel.detection.tick_flow import DROP, MINUTE, START, SURGE, WARM_UP_TICKS, judge_flow, learn_flow, remember_former
 from sentinel.detection.tick_incidents import CRITICAL, WARNING, opens
+from sentinel.detection.tick_silence import unheard
 from sentinel.detection.tick_state import FAILING, TRAFFIC, Limits, Out, State
 
 
@@ -59,20 +60,24 @@ def tell_flow(state: State, limits: Limits, out: Out, row: int, side: int, end: 
 
 @leaf
 def close_flow(state: State, limits: Limits, out: Out, row: int, end: int) -> None:
-    """Judge and learn the traffic of a tick. No request at all is the business of silence, which knows whether we are behind."""
+    """Judge and learn the traffic of a tick. Silence is neither: that is told where it is known whether we are behind."""
     series = state.series[row]
     rec = state.flows[row]
     profile = state.profiles[row]
     tick = end - limits.tick_ns
-    if rec["ticks"] >= WARM_UP_TICKS and series["quiet"] == 0:
-        per_day = min(max(rec["rate"] * DAY_S, 100.0), DAY_S / limits.tick_s)
-        at = edge(boundary(per_day, limits.false_days), START, limits.strictness)
-        found = judge_flow(rec, profile, series["tick_n"], tick, limits.tick_s, limits.traffic_factor, at)
+    n = series["tick_n"]
+    per_day = min(max(rec["rate"] * DAY_S, 100.0), DAY_S / limits.tick_s)
+    at = edge(boundary(per_day, limits.false_days), START, limits.strictness)
+    if n == 0.0 and unheard(rec, series["last_ns"], end, at):
+        acquit(rec)
+        return
+    if rec["awake"] >= WARM_UP_TICKS:
+        found = judge_flow(rec, profile, n, tick, limits.tick_s, limits.traffic_factor, at)
         if found & (1 << SURGE):
             tell_flow(state, limits, out, row, SURGE, end, tick)
         elif found & (1 << DROP) and rec["count"][DROP] > 0.0:
             tell_flow(state, limits, out, row, DROP, end, tick)
-    learn_flow(rec, profile, series["tick_n"], end, limits.tick_s)
+    learn_flow(rec, profile, n, end, limits.tick_s)
 
 
 @leaf

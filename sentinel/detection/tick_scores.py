@@ -75,6 +75,17 @@ def spread(rec: np.void) -> float:
 
 
 @leaf
+def middle_of_point(first: int, last: int) -> float:
+    """The normal score of the middle of the share that lies on one point, which holds these nodes."""
+    share = 0.5 * ((0.0 if first == 0 else SHARES[first]) + (1.0 if last == TOP else SHARES[last]))
+    for j in range(1, NODES.shape[0]):
+        if share <= SHARES[j]:
+            within = (share - SHARES[j - 1]) / (SHARES[j] - SHARES[j - 1])
+            return float(NODES[j - 1] + max(within, 0.0) * (NODES[j] - NODES[j - 1]))
+    return float(NODES[TOP])
+
+
+@leaf
 def score(rec: np.void, value: float) -> float:
     """The normal score of a value, -2.33 to HIGHEST."""
     grid = rec["grid"]
@@ -92,8 +103,10 @@ def score(rec: np.void, value: float) -> float:
             first = j + 1
         if grid[j] <= value + tie:
             last = j
-    if last >= first:
-        return float(0.5 * (NODES[first] + NODES[last]))
+    if last == first:
+        return float(NODES[first])
+    if last > first:
+        return middle_of_point(first, last)
     low = grid[first - 1]
     return float(NODES[first - 1] + (value - low) / max(grid[first] - low, 1e-12) * (NODES[first] - NODES[first - 1]))
 

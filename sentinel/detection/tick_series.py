@@ -21,7 +21,7 @@ from sentinel.detection.tick_baseline import (
 )
 from sentinel.detection.tick_evidence import boundary, doubtful
 from sentinel.detection.tick_failures import arm_failures, close_failures, judge_failures
-from sentinel.detection.tick_flow import DROP, SURGE, WARM_UP_TICKS
+from sentinel.detection.tick_flow import WARM_UP_TICKS, wake
 from sentinel.detection.tick_incidents import WARNING, is_open
 from sentinel.detection.tick_level import judge_level, level_edges
 from sentinel.detection.tick_priors import begin_level, begin_series
@@ -100,11 +100,11 @@ def judge_values(state: State, limits: Limits, out: Out, row: int, metrics: Floa
     warm = flow["ticks"] >= WARM_UP_TICKS
     prompt = np.log1p(metrics[PROMPT_TOKENS])
     completion = np.log1p(metrics[COMPLETION_TOKENS])
-    known = not np.isnan(prompt + completion)
+    known = np.isfinite(prompt + completion)
     most = 0.0
     for quantity in range(COLUMNS.shape[0]):
         given = metrics[COLUMNS[quantity]]
-        if not given >= 0.0:
+        if not (given >= 0.0 and np.isfinite(given)):
             continue
         plain = np.log(given + FLOORS[quantity])
         rec = state.levels[row, quantity]
@@ -140,8 +140,7 @@ def take_event(state: State, limits: Limits, out: Out, at: int, row: int, metric
         series["active"] = 1
         state.walked[clock["walked"]] = row
         clock["walked"] += 1
-        state.flows[row]["sum"][SURGE] = 0.0
-        state.flows[row]["sum"][DROP] = 0.0
+        wake(state.flows[row])
     if clock["hushed"]:
         clock["hushed"] = 0
         clock["heard_ns"] = ts
@@ -156,7 +155,7 @@ def take_event(state: State, limits: Limits, out: Out, at: int, row: int, metric
     series["events"] += 1.0
     series["tick_n"] += 1.0
     series["last_ns"] = ts
-    if metrics[COST] > 0.0:
+    if metrics[COST] > 0.0 and np.isfinite(metrics[COST]):
         series["spent"] += metrics[COST]
         series["payers"] += 1.0
     failed = metrics[ERROR] > 0.5

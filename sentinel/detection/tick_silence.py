@@ -15,6 +15,7 @@ from typing import Final
 import numpy as np
 
 from sentinel.core.jit import leaf
+from sentinel.detection.tick_evidence import HALF_WAY
 from sentinel.detection.tick_flow import WARM_UP_TICKS, beyond_sway, sway_over, unsure
 
 LEAST_SPOKEN: Final = 20.0
@@ -33,6 +34,21 @@ def missing(flow: np.void, pace: float, since: int, now: int) -> float:
     """The evidence that requests at a pace (per second) have stopped since a time."""
     sway = sway_over(flow, now - since) + unsure(flow)
     return float(beyond_sway(0.0, max(pace * (now - since) * 1e-9, 1e-9), 0.0, np.sqrt(sway)) / flow["clump"])
+
+
+@leaf
+def unheard(flow: np.void, since: int, now: int, at: float) -> bool:
+    """Whether a stretch without a request is too long to be ordinary: then it says nothing about the rate.
+
+    Args:
+        flow: of the series.
+        since: beginning of the stretch.
+        now: its end.
+        at: the edge of the tests of traffic.
+    """
+    if flow["pace"] * (now - since) * 1e-9 < HALF_WAY * at:
+        return False
+    return bool(missing(flow, flow["pace"], since, now) >= HALF_WAY * at)
 
 
 @leaf

@@ -1,5 +1,6 @@
 """Events that wait for their turn: slots for their numbers, and where their names are kept until they are released."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -20,10 +21,10 @@ Words = tuple[str | None, str | None, Dimensions]
 class Origin:
     """What is kept of a batch for its events that wait: their names, and how many of them still do."""
 
-    trace_ids: list[str | None]
-    users: list[str | None]
+    trace_ids: Sequence[str | None]
+    users: Sequence[str | None]
     user: Int32
-    dimension_sets: list[Dimensions]
+    dimension_sets: Sequence[Dimensions]
     dimensions: Int32
     left: int
 
@@ -113,9 +114,8 @@ class Waiting:
         self._origin[slots] = self._batches
         self._place[slots] = kept
         self.offset[slots] = batch.offsets[kept]
-        self._origins[self._batches] = Origin(
-            list(batch.trace_ids), list(batch.users), batch.user, list(batch.dimension_sets), batch.dimensions, len(kept)
-        )
+        names = (batch.trace_ids, batch.users, batch.user, batch.dimension_sets, batch.dimensions)
+        self._origins[self._batches] = Origin(*names, len(kept))
         self._batches += 1
         return released[:out]
 

@@ -70,8 +70,6 @@ def tell_silence(state: State, limits: Limits, out: Out, row: int, kind: int, co
     """Tell that a series, or all of them, are silent, if that is new."""
     flow = state.flows[row]
     incident = state.incidents[row, SILENT]
-    flow["former"] = flow["pace"]
-    flow["former_ns"] = now
     if not opens(incident, now, limits.hold_ns, -1):
         return
     at = new_finding(out, row, kind, -1, now, now // limits.tick_ns * limits.tick_ns, since)

@@ -86,9 +86,11 @@ class Plain:
         return Plain(self.text, self.letters, self.start[:, keep], self.end[:, keep], self.escaped[:, keep], self.busy[keep])
 
     def lazy_column(self, name: str) -> "Slices":
-        """One identifier of all events, made when somebody asks for it."""
-        row = _ROW[name]
-        return Slices(self.letters, self.start[row], self.end[row])
+        """One identifier of all events, made when somebody asks for it. It is copied out of the records, which may go before it."""
+        start, end = self._spans((name,))
+        found = gather(self.text, start, end, np.ones(len(self), np.bool_), 1)
+        bounds = found.bounds.astype(np.int32)
+        return Slices(found.text.tobytes().decode("latin-1"), np.where(start[0] >= 0, bounds[:-1], np.int32(-1)), bounds[1:])
 
     def column(self, name: str, at: Int32 | None = None) -> list[str | None]:
         """One identifier of all events, or of those at some positions."""
