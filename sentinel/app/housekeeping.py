@@ -11,6 +11,8 @@ from sentinel.core.errors import SentinelError
 from sentinel.observability.logs import get
 
 TICK_S = 1.0
+MARK_EVERY_S = 2.0
+"""How often detectors are told that time has passed: silence is noticed so much later at most."""
 PRUNE_EVERY_S = 60.0
 RATE_TICKS = 10
 
@@ -61,7 +63,7 @@ class Housekeeping:
             await clock.sleep(TICK_S)
             context.metrics.event_loop_lag_seconds.set(max(0.0, clock.monotonic() - due))
             self._refresh(context)
-            if clock.monotonic() - marked_at >= context.config.detection.ticks.tick_secs:
+            if clock.monotonic() - marked_at >= MARK_EVERY_S:
                 marked_at = clock.monotonic()
                 await self._mark(context)
             if clock.monotonic() - pruned_at >= PRUNE_EVERY_S:

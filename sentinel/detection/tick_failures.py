@@ -13,7 +13,7 @@ from typing import Any, Final
 import numpy as np
 
 from sentinel.core.jit import leaf
-from sentinel.detection.tick_evidence import add, doubtful, edge, evidence_fields
+from sentinel.detection.tick_evidence import acquit, add, doubtful, edge, evidence_fields
 
 ODDS: Final = np.array([4.0, 25.0])
 """How many times as high the odds of each test are: a slow burn, and a burst."""
@@ -27,6 +27,10 @@ MOST_REQUESTS: Final = 20_000.0
 """Requests that the usual share is averaged over at most."""
 UNSURE: Final = 2.0
 """Standard errors that are added to the usual share."""
+KNOWN_REQUESTS: Final = 2.0 * PRIOR_REQUESTS
+"""From here on the own requests of a series weigh as much as what it was taken for."""
+MOST_AT_BIRTH: Final = 0.2
+"""A new series that fails for its first minutes is taken for one that always does, up to this share: more is told."""
 CLIP: Final = 3.0
 """A tick counts as no more failures than this many deviations above the usual, and one."""
 
@@ -85,9 +89,18 @@ def judge_failures(rec: np.void, failed: bool, ts: int) -> int:
 
 
 @leaf
-def close_failures(rec: np.void, patient: bool) -> None:
-    """Learn the tick, unless something may be wrong; `patient` is false when it has been wrong for so long that it is normal now."""
+def close_failures(rec: np.void, warm: bool, patient: bool) -> None:
+    """Learn the tick, unless something may be wrong.
+
+    Where:
+        rec: of the series.
+        warm: whether the series is known for long enough; until then, and until its share is known, nothing can have changed.
+        patient: false when it has been wrong for so long that it is normal now.
+    """
     n = rec["tick_n"]
+    known = warm and rec["n"] >= KNOWN_REQUESTS
+    if not known and rec["share"] < MOST_AT_BIRTH:
+        acquit(rec)
     if n > 0.0 and (not doubtful(rec) or not patient):
         usual = rec["share"]
         failed = min(rec["tick_failed"], n * usual + CLIP * np.sqrt(n * usual * (1.0 - usual)) + 1.0)

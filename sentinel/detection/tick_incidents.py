@@ -1,6 +1,7 @@
 """Told once: which evidence opens a trouble, which belongs to one that people know of, and how severe it is by now.
 
-A trouble opens with the first evidence at its edge and lasts until there was none for the hold; what comes meanwhile is part of it. All
+A trouble opens with the first evidence at its edge and lasts until there was none for the hold; what comes meanwhile is part of it, and so
+is what comes later of evidence that has never gone away in between. All
 levels and tails of a series are one trouble, because a deploy or a broken model moves several at once: the first is told, with the others
 named. A quantity that joins later than the hold after the opening is a trouble of its own. Failures, traffic and silence are each their
 own.
@@ -23,17 +24,19 @@ LASTING_NS: Final = 3_600 * 10**9
 
 
 @leaf
-def opens(incident: np.void, ts: int, hold_ns: int, quantity: int) -> bool:
+def opens(incident: np.void, ts: int, since: int, hold_ns: int, quantity: int) -> bool:
     """Take evidence at its edge in; whether it is to be told.
 
     Args:
         incident: the record of the trouble.
         ts: time of the evidence.
+        since: when it began to grow.
         hold_ns: see the module.
         quantity: which one it is about, -1 where there is only one.
     """
     bit = 1 << quantity if quantity >= 0 else 0
-    fresh = incident["open_ns"] == 0 or ts - incident["seen_ns"] > hold_ns
+    over = ts - incident["seen_ns"] > hold_ns and since > incident["seen_ns"]
+    fresh = incident["open_ns"] == 0 or over
     if fresh:
         incident["open_ns"] = ts
         incident["told"] = INFO

@@ -20,7 +20,7 @@ def tell_failures(state: State, limits: Limits, out: Out, row: int, test: int, t
     share = rec["total"][test] / rec["count"][test]
     if share - rec["share"] < limits.error_share:
         return
-    fresh = opens(incident, ts, limits.hold_ns, -1)
+    fresh = opens(incident, ts, rec["since"][test], limits.hold_ns, -1)
     if not fresh and (incident["told"] != WARNING or incident["open_ns"] >= tick):
         return
     at = new_finding(out, row, FAILURES_KIND, -1, ts, tick, rec["since"][test])
@@ -39,7 +39,7 @@ def tell_flow(state: State, limits: Limits, out: Out, row: int, side: int, end: 
     """Traffic is odd beyond doubt: tell it if it is new, or critical by now."""
     rec = state.flows[row]
     incident = state.incidents[row, TRAFFIC]
-    fresh = opens(incident, end, limits.hold_ns, -1)
+    fresh = opens(incident, end, rec["since"][side], limits.hold_ns, -1)
     if not fresh and (incident["told"] != WARNING or incident["open_ns"] >= tick):
         return
     if fresh:

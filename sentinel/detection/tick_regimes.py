@@ -109,7 +109,7 @@ def shifted(state: State, limits: Limits, out: Out, row: int, quantity: int, at_
     incident = state.incidents[row, SHAPE]
     if quantity == SPEND_QUANTITY and is_open(state.incidents[row, TRAFFIC], ts, limits.hold_ns) and incident["open_ns"] == 0:
         return
-    if not opens(incident, ts, limits.hold_ns, quantity):
+    if not opens(incident, ts, rec["since"][test], limits.hold_ns, quantity):
         return
     at = new_finding(out, row, level_kind(test, ts - rec["since"][test]), quantity, ts, tick, rec["since"][test])
     describe_level(state, limits, out, at, row, quantity, test, 0)

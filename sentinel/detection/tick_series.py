@@ -212,7 +212,7 @@ def close_series(state: State, limits: Limits, out: Out, row: int, end: int, min
     series = state.series[row]
     failing = state.incidents[row, FAILING]
     patient = not is_open(failing, end, limits.hold_ns) or end - failing["open_ns"] < PATIENCE * limits.accept_ns
-    close_failures(state.failures[row], patient)
+    close_failures(state.failures[row], state.flows[row]["ticks"] >= WARM_UP_TICKS, patient)
     close_flow(state, limits, out, row, end)
     if minute and end // limits.tick_ns % (int(SPEND_MINUTES) * limits.minute) == 0:
         close_spend(state, limits, out, row, end)

@@ -70,7 +70,7 @@ def tell_silence(state: State, limits: Limits, out: Out, row: int, kind: int, co
     """Tell that a series, or all of them, are silent, if that is new."""
     flow = state.flows[row]
     incident = state.incidents[row, SILENT]
-    if not opens(incident, now, limits.hold_ns, -1):
+    if not opens(incident, now, since, limits.hold_ns, -1):
         return
     at = new_finding(out, row, kind, -1, now, now // limits.tick_ns * limits.tick_ns, since)
     found = out.findings[at]
@@ -89,7 +89,7 @@ def hear(state: State, limits: Limits, out: Out, now: int) -> None:
     for i in range(clock["walked"]):
         row = state.walked[i]
         newest = max(newest, state.series[row]["last_ns"])
-        if judged(state.flows[row], state.series[row]["events"]):
+        if state.series[row]["quiet"] != ALONE and judged(state.flows[row], state.series[row]["events"]):
             known += 1
             total += state.flows[row]["pace"]
             if busiest < 0 or state.flows[row]["pace"] > state.flows[busiest]["pace"]:

@@ -14,7 +14,7 @@ NS: Final = 1_000_000_000
 START_NS: Final = 1_767_571_200 * NS
 """Monday, 2026-01-05T00:00:00Z: simulated weeks begin here."""
 LOG: Final = PartitionId("simulated", "llm.telemetry", 0)
-MARK_S: Final = 10.0
+MARK_S: Final = 2.0
 """Seconds without an event after which a caught-up daemon marks the time, and from mark to mark."""
 MOST_EVENTS: Final = 500
 """Events in a batch at most."""
