@@ -14,7 +14,7 @@ NAMES: Final = {
     "d": "(d) the daemon, to line protocol",
     "e": "(e) the daemon, to the double",
 }
-MIDDLE: Final = ("scan, columns", "decode others", "validate", "sanitize", "merge", "dedupe", "score", "judge")
+MIDDLE: Final = ("scan, columns", "decode others", "validate", "sanitize", "merge", "dedupe", "score", "over time", "judge")
 WRITES: Final = {"c": ("write rows", "rollups"), "d": ("encode lines", "send")}
 
 

@@ -36,7 +36,7 @@ from sentinel.storage.influx_points import Heads
 from sentinel.storage.influx_requests import requests_of
 from sentinel.storage.writer import Writer
 
-MIDDLE: Final = ("scan, columns", "decode others", "validate", "sanitize", "merge", "dedupe", "score", "judge")
+MIDDLE: Final = ("scan, columns", "decode others", "validate", "sanitize", "merge", "dedupe", "score", "over time", "judge")
 SQLITE: Final = ("write rows", "rollups")
 LINES: Final = ("encode lines", "send")
 PASSES: Final = 20
@@ -88,11 +88,14 @@ class Middle:
         fresh = shard.recent.unseen(batch.event_ids)
         assert fresh.all() and len(batch) == len(delivery.records)  # noqa: PT018  the traffic holds no repeats and nothing unusable
         spent.end("dedupe")
-        fired = shard.baselines.score_and_update(batch.names, batch.series, learnable(batch.metrics, batch.flags))
+        learned = learnable(batch.metrics, batch.flags)
+        fired = shard.baselines.score_and_update(batch.names, batch.series, learned)
         spent.end("score")
+        told = shard.over_time.observe(batch, learned)
+        spent.end("over time")
         anomalies = judge(fired, batch, Validation(), self._rules.baseline.window_size)
         spent.end("judge")
-        return StoreWrite(batch, anomalies, delivery.source, delivery.next_offset)
+        return StoreWrite(batch, anomalies, delivery.source, delivery.next_offset, tick_anomalies=told)
 
 
 class Stores:
@@ -112,10 +115,11 @@ class Stores:
         spent.begin()
         self._writer.write(items)
         spent.end("write rows")
-        requests, refusals = requests_of(items, self._section, self._heads)
-        assert not refusals
+        made = requests_of(items, self._section, self._heads)
+        assert not made.refusals
+        assert not made.unfit
         spent.end("encode lines")
-        for request in requests:
+        for request in made.requests:
             self._client.write(request.bucket, "\n".join(request.lines).encode())
         spent.end("send")
 

@@ -18,6 +18,7 @@ from sentinel.core.batch import Delivery, PartitionId
 from sentinel.core.ports import Clock, PartitionOwner
 from sentinel.ingestion.gate import Gate
 from sentinel.ingestion.kafka_client import START_LIMIT_S, Survey, client_options, is_member, starting, stop, survey
+from sentinel.ingestion.kafka_records import as_parsed
 from sentinel.ingestion.offsets import Watermark
 from sentinel.observability.logs import get
 from sentinel.observability.metrics import Metrics
@@ -132,6 +133,7 @@ class Group(ConsumerRebalanceListener):
                 enable_auto_commit=False,
                 auto_offset_reset="none",
                 max_partition_fetch_bytes=config.fetch_max_bytes,
+                value_deserializer=as_parsed,
                 **client_options(config),
             )
             self.consumer.subscribe([config.topic], listener=self)
