@@ -91,7 +91,8 @@ def latency(report: dict[str, Any]) -> Iterator[str]:
         f"(f) produce to stored at {options['latency_rate']:,} events/s, {options['seconds']:.0f} s after 2 s left out: from the Kafka "
         "timestamp, set when the producer"
     )
-    yield "    is handed the event (in whole ms, rounded down: up to 1 ms too long), to the return of the store's write"
+    yield "    is handed the event (in whole ms, rounded down: up to 1 ms too long), to the return of the store's write; the producer"
+    yield "    waits 5 ms for company, as Kafka's own does"
     for name, place in (("sqlite", "SQLite"), ("line", "line protocol")):
         one = report["latency"][name]
         maker = one["producer"]

@@ -29,12 +29,17 @@ class Decoded:
     Attributes:
         batch: the events in log order; None when there is none.
         rejects: what cannot be an event, in log order; a rejected span carries its own bytes, or its event in the flat dialect.
-        filtered: OTLP spans that are no LLM requests.
+        filtered_of: how many OTLP spans of a record are no LLM requests, by its position, where there are some.
     """
 
     batch: EventBatch | None
     rejects: list[Reject]
-    filtered: int
+    filtered_of: dict[int, int]
+
+    @property
+    def filtered(self) -> int:
+        """OTLP spans that are no LLM requests."""
+        return sum(self.filtered_of.values())
 
 
 @dataclass(slots=True)
@@ -44,7 +49,7 @@ class _Found:
     Attributes:
         wires: what may be events; index the positions of their records in the delivery.
         spans: by position in `wires`, sub, dialect and flags of the events that came out of a span.
-        rejects, filtered: as in `Decoded`, rejects in any order.
+        rejects, filtered_of: as in `Decoded`, rejects in any order.
     """
 
     delivery: Delivery
@@ -52,7 +57,7 @@ class _Found:
     index: list[int] = field(default_factory=list)
     spans: dict[int, tuple[int, Dialect, int]] = field(default_factory=dict)
     rejects: list[Reject] = field(default_factory=list)
-    filtered: int = 0
+    filtered_of: dict[int, int] = field(default_factory=dict)
 
     def add(self, index: int, wire: WireEvent) -> None:
         """Take a record that is JSON."""
@@ -70,7 +75,8 @@ class _Found:
 
     def expand(self, index: int, spans: Spans, dialect: Dialect) -> None:
         """Take the events of a record of many spans; `sub` counts them, usable or not."""
-        self.filtered += spans.filtered
+        if spans.filtered:
+            self.filtered_of[index] = spans.filtered
         for sub, event in enumerate(spans.events):
             if isinstance(event, BadSpan):
                 self.reject(index, sub, event.reason, event.raw)
@@ -109,7 +115,7 @@ def decode(delivery: Delivery, limits: Parsing, only: Sequence[int] | None = Non
                 found.add(index, wire)
     batch = _columns(found) if found.wires else None
     found.rejects.sort(key=lambda reject: (reject.index, reject.sub))
-    return Decoded(batch, found.rejects, found.filtered)
+    return Decoded(batch, found.rejects, found.filtered_of)
 
 
 def _reread(found: _Found, index: int, raw: bytes, error: Exception) -> None:

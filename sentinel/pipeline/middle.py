@@ -1,9 +1,10 @@
 """The pure middle on its worker thread: what is ready together goes there and back together."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from typing import Final
 
 from msgspec import to_builtins
 
@@ -14,11 +15,14 @@ from sentinel.core.errors import PermanentError
 from sentinel.core.ports import Clock
 from sentinel.observability.logs import frames, get
 from sentinel.observability.metrics import Metrics
-from sentinel.pipeline.process import Cleaned, Processed, Rules, clean, score
+from sentinel.pipeline.process import Cleaned, Processed, Rules, clean_together, score
 from sentinel.pipeline.shard import Shard
 from sentinel.pipeline.sinks import SharedIds
 
 log = get(__name__)
+
+TOGETHER_RECORDS: Final = 1_000
+"""Records that are cleaned at once: from here on what a step costs by itself is less than a hundredth."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +40,21 @@ class Done:
 
     processed: Processed
     checkpoint: bytes | None
+
+
+def small_together(jobs: Sequence[Job]) -> Iterator[list[Job]]:
+    """The jobs in order, in groups that are cleaned at once: few records each, received at one time."""
+    group: list[Job] = []
+    records = 0
+    for job in jobs:
+        n, received_ns = len(job.delivery.records), job.delivery.received_ns
+        if group and (records + n > TOGETHER_RECORDS or received_ns != group[0].delivery.received_ns):
+            yield group
+            group, records = [], 0
+        group.append(job)
+        records += n
+    if group:
+        yield group
 
 
 class Middle:
@@ -92,22 +111,24 @@ class Middle:
             raise self._failure(delivery, error) from None
 
     def _whole(self, jobs: Sequence[Job], rules: Rules) -> list[Done]:
-        return [self._scored(job, rules, self._cleaned(job, rules), None) for job in jobs]
+        return [self._scored(job, rules, cleaned, None) for job, cleaned in zip(jobs, self._clean(jobs, rules), strict=True)]
 
     def _clean(self, jobs: Sequence[Job], rules: Rules) -> list[Cleaned]:
-        return [self._cleaned(job, rules) for job in jobs]
+        started = self._clock.monotonic()
+        cleaned = [one for group in small_together(jobs) for one in self._cleaned(group, rules)]
+        self._metrics.pipeline_stage_seconds.labels("clean").observe(self._clock.monotonic() - started)
+        return cleaned
 
     def _score(self, jobs: Sequence[Job], rules: Rules, cleaned: Sequence[Cleaned], unseen: Sequence[Bool]) -> list[Done]:
         return [self._scored(job, rules, one, new) for job, one, new in zip(jobs, cleaned, unseen, strict=True)]
 
-    def _cleaned(self, job: Job, rules: Rules) -> Cleaned:
-        started = self._clock.monotonic()
+    def _cleaned(self, jobs: Sequence[Job], rules: Rules) -> list[Cleaned]:
         try:
-            return clean(job.delivery, rules)
+            return clean_together([job.delivery for job in jobs], rules)
         except Exception as error:  # noqa: BLE001  see `_failure`
-            raise self._failure(job.delivery, error) from None
-        finally:
-            self._metrics.pipeline_stage_seconds.labels("clean").observe(self._clock.monotonic() - started)
+            if len(jobs) > 1:
+                return [one for job in jobs for one in self._cleaned([job], rules)]  # one of them is to blame
+            raise self._failure(jobs[0].delivery, error) from None
 
     def _scored(self, job: Job, rules: Rules, cleaned: Cleaned, unseen: Bool | None) -> Done:
         started = self._clock.monotonic()

@@ -2,8 +2,10 @@
 
 import json
 import random
+from collections import Counter
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import fields, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,12 @@ from sentinel.pipeline.process import Cleaned, Rules, clean
 from sentinel.testing.simulator import Simulator
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "events.jsonl"
+SPANS = [
+    record.replace(b'"stringValue":"chat"', b'"stringValue":"execute_tool"')
+    for record in EXAMPLES.read_bytes().splitlines()
+    if record.startswith(b'{"resourceSpans"')
+]
+"""Spans that are no LLM requests."""
 NOW_NS = 1_768_473_000_000_000_000
 RANDOM = random.Random(20)  # noqa: S311  a seeded one
 
@@ -59,7 +67,7 @@ ODD: list[Callable[[dict[str, Any]], None]] = [
 
 def records() -> list[bytes | None]:
     """Real-looking records, oddities of all kinds among them."""
-    found: list[bytes | None] = [*EXAMPLES.read_bytes().splitlines(), None, b"", b"{", b"[]", b"null"]
+    found: list[bytes | None] = [*EXAMPLES.read_bytes().splitlines(), *SPANS, None, b"", b"{", b"[]", b"null"]
     for block in Simulator(7, text_share=0.2, text_length=300).events(3_000, NOW_NS, 1_000_000):
         for record in block:
             event = json.loads(record)
@@ -154,3 +162,32 @@ def test_series_are_numbered_by_first_appearance_however_they_were_read() -> Non
     assert first.tolist() == sorted(first.tolist())
     assert len(first) == len(left.names)
     assert [left.names[code] for code in left.series] == [whole.names[code] for code in whole.series[keep]]
+
+
+@pytest.mark.parametrize("capture", ["none", "redacted"])
+def test_deliveries_cleaned_together_are_as_if_each_were_alone(capture: str) -> None:
+    """Events, names and their order, counts and dead letters, for parts of any size; kinds of findings are counted with the first."""
+    given = records()
+    cuts = [0, 0, *sorted(RANDOM.sample(range(len(given)), 9)), len(given), len(given)]
+    parts = [
+        replace(delivery(given[start:stop]), source=PartitionId("c", "t", number), offsets=np.arange(start, stop, dtype=np.int64))
+        for number, (start, stop) in enumerate(pairwise(cuts))
+    ]
+    parts = [part for part in parts if len(part.records)]
+    at_once = process.clean_together(parts, rules(capture))
+    alone = [clean(part, rules(capture)) for part in parts]
+    assert sum(one.filtered for one in alone) > 0
+    for one, two in zip(at_once, alone, strict=True):
+        assert events(one) == events(two)
+        assert (one.batch.source, one.batch.names, one.batch.series.tolist()) == (
+            two.batch.source,
+            two.batch.names,
+            two.batch.series.tolist(),
+        )
+        assert (one.received, one.filtered, one.dead_letters) == (two.received, two.filtered, two.dead_letters)
+        assert [one.batch.users[code] for code in one.batch.user] == [two.batch.users[code] for code in two.batch.user]
+        assert one.batch.personal.tolist() == two.batch.personal.tolist()
+    found = Counter[str]()
+    for one in alone:
+        found.update(one.batch.findings)
+    assert [one.batch.findings for one in at_once] == [dict(found)] + [{}] * (len(parts) - 1)
