@@ -21,11 +21,18 @@ run: .venv/project ## Start the demo: simulated traffic with faults, status page
 
 KERNEL_TESTS := $(addprefix tests/detection/test_,windows.py snapshot.py memory_pool.py tail.py runs.py profile.py)
 
+# Those that wait for servers most of the time run beside the others.
+SERVER_TESTS := $(addprefix tests/,alerting e2e faults sdk state storage tools)
+TESTS := -m pytest -q -rs --timeout 300 --durations 10
+
 test: .venv/project .venv/development servers ## Run all tests and hold coverage at 90%.
 	$(BIN)/coverage erase
 	# Compiled kernels are invisible to coverage: one small pass interprets them.
 	NUMBA_DISABLE_JIT=1 $(BIN)/coverage run -m pytest -q --timeout 300 -m "not slow" $(KERNEL_TESTS)
-	$(BIN)/coverage run -m pytest -q -rs --timeout 300 --durations 10
+	@mkdir -p build
+	$(BIN)/coverage run $(TESTS) $(SERVER_TESTS) >build/server-tests.txt 2>&1 & beside=$$!; \
+	$(BIN)/coverage run $(TESTS) $(addprefix --ignore=,$(SERVER_TESTS)) && failed=0 || failed=1; \
+	wait $$beside || failed=1; cat build/server-tests.txt; exit $$failed
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report --fail-under 90
 
