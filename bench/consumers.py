@@ -23,7 +23,7 @@ from aiokafka import AIOKafkaConsumer
 
 from bench.processes import BenchError, rss_mb, tell
 from sentinel.app.daemon import Daemon
-from sentinel.app.serve import tune_garbage_collection
+from sentinel.app.serve import tune_memory
 from sentinel.config.schema import Api, Config, InfluxDB, Ingestion, Kafka, Observability, Storage
 from sentinel.core.ports import StoreWrite
 from sentinel.observability.logs import configure
@@ -104,7 +104,7 @@ async def run_daemon(bootstrap: str, topic: str, events: int, influx: str | None
         daemon = Daemon(configuration(state, bootstrap, topic, influx))
         ages = Ages(daemon) if without_s is not None else None
         await daemon.start()
-        tune_garbage_collection()
+        tune_memory()
         print("ready", flush=True)
         serving = asyncio.create_task(daemon.serve())
         figures = await until_stored(daemon, serving, events)

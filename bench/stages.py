@@ -20,7 +20,7 @@ import numpy as np
 
 from bench.processes import tell
 from bench.traffic import Traffic
-from sentinel.app.serve import tune_garbage_collection
+from sentinel.app.serve import tune_memory
 from sentinel.config.schema import DeadLetters, Dedupe, Detection, InfluxDB, Parsing, Privacy, Validation
 from sentinel.core.batch import CleanBatch, Delivery, PartitionId, learnable, weight_bytes
 from sentinel.core.ports import StoreWrite
@@ -221,7 +221,7 @@ def main() -> None:
     traffic = Traffic(**options.traffic)
     records = [record for block in traffic.past() for record in block.records]
     compile_kernels()
-    tune_garbage_collection()
+    tune_memory()
     rounds, full = [], None
     for left in reversed(range(options.rounds)):
         seconds, middle, done = measured_round(records, traffic, options)

@@ -1,6 +1,7 @@
 """Running a daemon as a process: event loop, signals, supervisor, exit code."""
 
 import asyncio
+import ctypes
 import gc
 import os
 import signal
@@ -42,7 +43,7 @@ async def _serve(config: Config, beside: Beside | None, reread: Reread | None, w
     signals.listen()
     try:
         if await _started(daemon, starting):
-            tune_garbage_collection()
+            tune_memory()
             notifier.ready(daemon.status())
             aside = [_tell(beat(notifier, daemon.clock, daemon.pipeline.progress.stalled, daemon.status)), signals.reload_when_told()]
             await _beside(daemon, [*aside, _tell(beside(daemon))] if beside else aside)
@@ -75,11 +76,19 @@ async def _beside(daemon: Daemon, work: list[Coroutine[Any, Any, None]]) -> None
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def tune_garbage_collection() -> None:
-    """Events come and go as columns: almost all garbage dies young, and full collections only cost."""
+def tune_memory() -> None:
+    """Events come and go as columns: almost all garbage dies young, and full collections only cost. What the start took is given back."""
     gc.collect()
     gc.freeze()
+    _trim()
     gc.set_threshold(1_000_000, 20, 100)
+
+
+def _trim() -> None:
+    """Let glibc give free memory back to the system; other C libraries do so by themselves."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
 
 
 async def _tell(extra: Awaitable[None]) -> None:
