@@ -114,8 +114,9 @@ class Waiting:
         self._origin[slots] = self._batches
         self._place[slots] = kept
         self.offset[slots] = batch.offsets[kept]
-        names = (batch.trace_ids, batch.users, batch.user, batch.dimension_sets, batch.dimensions)
-        self._origins[self._batches] = Origin(*names, len(kept))
+        if len(kept):
+            names = (batch.trace_ids, batch.users, batch.user, batch.dimension_sets, batch.dimensions)
+            self._origins[self._batches] = Origin(*names, len(kept))
         self._batches += 1
         return released[:out]
 
@@ -141,9 +142,10 @@ class Waiting:
         oldest = next(iter(self._origins))
         left = np.bincount(self._origin[released] - oldest)
         for ahead in np.flatnonzero(left).tolist():
-            self._origins[oldest + ahead].left -= int(left[ahead])
-        for origin in [number for number, kept in self._origins.items() if not kept.left]:
-            del self._origins[origin]
+            origin = self._origins[oldest + ahead]
+            origin.left -= int(left[ahead])
+            if not origin.left:
+                del self._origins[oldest + ahead]
 
     def tables(self) -> dict[str, npt.NDArray[Any]]:
         """What a checkpoint keeps of the events that wait, in order."""
