@@ -120,7 +120,7 @@ class Stores:
         assert not made.unfit
         spent.end("encode lines")
         for request in made.requests:
-            self._client.write(request.bucket, "\n".join(request.lines).encode())
+            self._client.write(request.bucket, request.lines.body())
         spent.end("send")
 
     def fold(self) -> None:

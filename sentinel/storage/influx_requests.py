@@ -2,17 +2,21 @@
 
 from bisect import bisect_right
 from collections.abc import Callable, Container, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
+from itertools import accumulate
 from typing import Final, Literal, NamedTuple
 
+import numpy as np
+
 from sentinel.config.schema import InfluxDB
-from sentinel.core.batch import CleanBatch, PartitionId
+from sentinel.core.batch import CleanBatch, Int64, PartitionId
 from sentinel.core.ports import StoreWrite
 from sentinel.core.refusal import Refusal
 from sentinel.storage import influx_points, influx_ticks
 from sentinel.storage.influx_points import Heads
 from sentinel.storage.line_protocol import UnfitError
+from sentinel.storage.lines import Lines
 
 Kind = Literal["event", "anomaly"]
 
@@ -30,19 +34,31 @@ class Place(NamedTuple):
     sub: int
 
 
-@dataclass(slots=True)
+Part = tuple[Lines, Callable[[int], Place]]
+"""Some lines, and what says where the i-th of them belongs."""
+
+
 class Points:
-    """Lines of one kind, and the places in the logs that they belong to."""
+    """Lines of one kind, and the places in the logs that they belong to.
 
-    lines: list[str] = field(default_factory=list)
-    _starts: list[int] = field(default_factory=list)
-    _places: list[Callable[[int], Place]] = field(default_factory=list)
+    Args:
+        parts: all of them, in order.
+    """
 
-    def add(self, lines: Sequence[str], place: Callable[[int], Place]) -> None:
-        """Lines; `place` says where the i-th of them belongs."""
-        self._starts.append(len(self.lines))
-        self._places.append(place)
-        self.lines.extend(lines)
+    def __init__(self, parts: Sequence[Part]) -> None:
+        self._parts = [lines for lines, _ in parts]
+        self._places = [place for _, place in parts]
+        self._starts = list(accumulate(map(len, self._parts), initial=0))
+
+    def sizes(self) -> Int64:
+        """int64[n], the bytes of each line with its line break."""
+        return np.concatenate([np.zeros(0, np.int64), *(np.diff(part.bounds) for part in self._parts)])
+
+    def lines(self, part: range) -> Lines:
+        """Some of the lines."""
+        starts = zip(self._starts, self._parts, strict=False)
+        cut = [lines[max(0, part.start - start) : max(0, part.stop - start)] for start, lines in starts]
+        return Lines.joined([lines for lines in cut if lines])
 
     def place(self, i: int) -> Place:
         """Where line i belongs."""
@@ -59,14 +75,15 @@ class Request(NamedTuple):
     part: range
 
     @property
-    def lines(self) -> Sequence[str]:
+    def lines(self) -> Lines:
         """The lines."""
-        return self.points.lines[self.part.start : self.part.stop]
+        return self.points.lines(self.part)
 
     def refusal(self, i: int, reason: str) -> Refusal:
         """The place of the request's line i as one that is refused."""
-        line = self.points.lines[self.part[i]]
-        return Refusal(*self.points.place(self.part[i]), reason, line[:RECORD_CHARS], len(line.encode()))
+        at = self.part[i]
+        (line,) = self.points.lines(range(at, at + 1))
+        return Refusal(*self.points.place(at), reason, line.decode()[:RECORD_CHARS], len(line))
 
 
 def place_of(batch: CleanBatch, row: int) -> Place:
@@ -84,32 +101,33 @@ class Made(NamedTuple):
 
 def requests_of(items: Sequence[StoreWrite], section: InfluxDB, heads: Heads) -> Made:
     """The requests that store these."""
-    events, anomalies = Points(), Points()
+    events: list[Part] = []
+    anomalies: list[Part] = []
     refusals: list[Refusal] = []
     unfit: list[Refusal] = []
     for item in items:
         refusals += _add_batch(item, heads, events, anomalies)
         unfit += _add_ticks(item, anomalies)
     kinds: tuple[tuple[Kind, str, Points], ...] = (
-        ("event", section.telemetry_bucket, events),
-        ("anomaly", section.anomaly_bucket, anomalies),
+        ("event", section.telemetry_bucket, Points(events)),
+        ("anomaly", section.anomaly_bucket, Points(anomalies)),
     )
-    return Made([Request(*kind, part) for kind in kinds for part in cut(kind[2].lines, section.batch_size)], refusals, unfit)
+    return Made([Request(*kind, part) for kind in kinds for part in cut(kind[2].sizes(), section.batch_size)], refusals, unfit)
 
 
-def _add_batch(item: StoreWrite, heads: Heads, events: Points, anomalies: Points) -> list[Refusal]:
+def _add_batch(item: StoreWrite, heads: Heads, events: list[Part], anomalies: list[Part]) -> list[Refusal]:
     """Put a batch's events and anomalies where they belong; returns the events that cannot be written."""
     batch, found = item.batch, item.anomalies
     made = influx_points.event_lines(batch, heads)
-    events.add(made.lines, partial(_place_of_row, batch, made.rows))
+    events.append((made.lines, partial(_place_of_row, batch, made.rows)))
     unfit = {row for row, _ in made.refused}
     chosen = [i for i, event in enumerate(found.event.tolist()) if event not in unfit]
     lines = influx_points.anomaly_lines(batch, found, chosen, heads)
-    anomalies.add(lines, partial(_place_of_row, batch, found.event[chosen].tolist()))
+    anomalies.append((lines, partial(_place_of_row, batch, found.event[chosen].tolist())))
     return [Refusal(*place_of(batch, row), reason, "", 0) for row, reason in made.refused]
 
 
-def _add_ticks(item: StoreWrite, anomalies: Points) -> list[Refusal]:
+def _add_ticks(item: StoreWrite, anomalies: list[Part]) -> list[Refusal]:
     """Put a write's anomalies of time windows where they belong; returns those that cannot be written."""
     lines: list[str] = []
     places: list[Place] = []
@@ -122,7 +140,7 @@ def _add_ticks(item: StoreWrite, anomalies: Points) -> list[Refusal]:
             unfit.append(Refusal(*place, str(error), "", 0))
         else:
             places.append(place)
-    anomalies.add(lines, places.__getitem__)
+    anomalies.append((Lines.of(lines), places.__getitem__))
     return unfit
 
 
@@ -130,19 +148,24 @@ def _place_of_row(batch: CleanBatch, rows: Sequence[int], i: int) -> Place:
     return place_of(batch, rows[i])
 
 
-def cut(lines: Sequence[str], most: int) -> list[range]:
-    """Where to cut lines into requests of at most `most` lines and MAX_REQUEST_BYTES characters; a larger line stands alone.
+def cut(sizes: Int64, most: int) -> list[range]:
+    """Where to cut lines into requests of at most `most` lines and MAX_REQUEST_BYTES; a larger line stands alone.
 
-    >>> cut(["a", "b", "c"], 2)
+    Args:
+        sizes: int64[n], of the lines with their line breaks. The last line of a request has none.
+        most: lines of a request.
+
+    >>> cut(np.array([2, 2, 2]), 2)
     [range(0, 2), range(2, 3)]
     """
-    cuts, start, size = [], 0, 0
-    for end, line in enumerate(lines):
-        if end > start and (end - start == most or size + len(line) > MAX_REQUEST_BYTES):
-            cuts.append(range(start, end))
-            start, size = end, 0
-        size += len(line) + 1
-    return [*cuts, range(start, len(lines))] if lines else []
+    ends = np.cumsum(sizes)
+    cuts, start, before = [], 0, 0
+    while start < len(ends):
+        fitting = int(np.searchsorted(ends, before + MAX_REQUEST_BYTES + 1, side="right"))
+        end = min(max(fitting, start + 1), start + most, len(ends))
+        cuts.append(range(start, end))
+        start, before = end, int(ends[end - 1])
+    return cuts
 
 
 def part_from(item: StoreWrite, offset: int, known: Container[str]) -> StoreWrite | None:

@@ -1,11 +1,11 @@
 """Sending lines, and finding the bad ones when a server refuses some."""
 
-from collections.abc import Sequence
 from typing import Final
 
 from sentinel.core.errors import RetryableError
 from sentinel.observability.metrics import Metrics
 from sentinel.storage.influx_client import Client, RejectedError
+from sentinel.storage.lines import Lines
 
 _PROBE: Final = b"sentinel_probe ok=1i %d"
 
@@ -49,12 +49,12 @@ class Sending:
         self._metrics = metrics
         self._taken = False
 
-    def send(self, lines: Sequence[str]) -> list[tuple[int, str]]:
+    def send(self, lines: Lines) -> list[tuple[int, str]]:
         """Store the lines that are taken; returns the numbers of the others, with the server's reason.
 
         Raises RetryableError; some lines may be stored then.
         """
-        reason = self._refusal("\n".join(lines).encode())
+        reason = self._refusal(lines.body())
         if reason is None:
             return []
         bad = self._isolate(lines, 0, reason)
@@ -65,16 +65,16 @@ class Sending:
             )
         return bad
 
-    def _isolate(self, lines: Sequence[str], first: int, reason: str) -> list[tuple[int, str]]:
+    def _isolate(self, lines: Lines, first: int, reason: str) -> list[tuple[int, str]]:
         """The bad ones among lines that were refused together; `first` is the number of the first."""
         if len(lines) == 1:
             self._be_sure()
             return [(first, reason)]
         half = len(lines) // 2
         left, right = lines[:half], lines[half:]
-        in_left = self._refusal("\n".join(left).encode())
+        in_left = self._refusal(left.body())
         # When the left half was taken, what was refused is in the right one: it need not be sent as a whole to know.
-        in_right = self._refusal("\n".join(right).encode()) if in_left is not None or len(right) == 1 else reason
+        in_right = self._refusal(right.body()) if in_left is not None or len(right) == 1 else reason
         bad = [] if in_left is None else self._isolate(left, first, in_left)
         return bad if in_right is None else bad + self._isolate(right, first + half, in_right)
 

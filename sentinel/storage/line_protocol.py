@@ -4,19 +4,15 @@ Parsers of line protocol differ in what a backslash means in a tag. So no tag ev
 percent-encoded, and `plain_tag` gives it back. String fields know two escapes, on which all agree. Control characters, which no
 text that was sanitized holds, are refused here once more: a line break would begin another point.
 
-Whole columns of a batch become lines at once: numbers by one call of orjson each (shortest digits that give the same number back),
-texts by one join, the static parts between them by one replace.
+Here is what stands once or is made value by value; whole columns of a batch become lines in `line_columns`.
 """
 
 import re
 from collections.abc import Iterable, Sequence
 from math import isfinite
-from typing import AnyStr, Final
+from typing import Final
 
 import numpy as np
-import orjson
-
-from sentinel.core.batch import Float64, Int64
 
 MAX_STRING_BYTES: Final = 65_536
 """Longest string field that InfluxDB takes."""
@@ -27,7 +23,6 @@ Value = float | int | bool | str | None
 """A field: a float, an integer, a boolean or a text. None and NaN are left out."""
 
 _CONTROLS: Final = re.compile("[\x00-\x1f\x7f-\x9f]")
-_C1_BYTES: Final = re.compile(b"\xc2[\x80-\x9f]")
 _TAG_ESCAPES: Final = str.maketrans({",": "\\,", "=": "\\=", " ": "\\ "})
 _ENCODED: Final = re.compile("%5C|%25")
 _INT64: Final = np.iinfo(np.int64)
@@ -157,70 +152,3 @@ def _distinct(names: Iterable[str]) -> None:
         if name in seen or name == "time":
             raise UnfitError(f"the name {name} stands twice" if name in seen else "a tag or field is named time")
         seen.add(name)
-
-
-# ------------------------------------------------------------------------------------------------------------------ columns
-
-
-def floats(name: str, column: Float64) -> list[str]:
-    """For each number `name=1.5,`; nothing for NaN. Infinities are the caller's to refuse: they would be left out as well."""
-    fragments = _each(f"{name}=", column, ",")
-    if not np.isnan(column).any():
-        return fragments
-    absent = f"{name}=null,"
-    return ["" if fragment == absent else fragment for fragment in fragments]
-
-
-def integers(name: str, column: Int64, behind: str = ",") -> list[str]:
-    """For each number `name=1i,`, or with a blank behind it where it is the last field."""
-    return _each(f"{name}=", column, f"i{behind}")
-
-
-def times(column: Int64) -> list[str]:
-    """For each time its digits."""
-    return _each("", column, "")
-
-
-def strings(name: str, column: Sequence[AnyStr | None]) -> list[str]:
-    """For each text, or bytes that are UTF-8, `name="text",`; nothing for None.
-
-    Raises:
-        UnfitError: some text cannot be written; which one, `fault_of` tells.
-    """
-    present = [text for text in column if text is not None]
-    if not present:
-        return [""] * len(column)
-    if len(present) < len(column):
-        fragments = iter(strings(name, present))
-        return ["" if text is None else next(fragments) for text in column]
-    joined = _joined(name, present)
-    if '"' in joined or "\\" in joined:
-        joined = joined.replace("\\", "\\\\").replace('"', '\\"')
-    between = f'",\n{name}="'
-    return f'{name}="{joined.replace(chr(10), between)}",'.split("\n")
-
-
-def _joined(name: str, texts: Sequence[AnyStr]) -> str:
-    """The texts, line by line: the only control characters are the line breaks that join them."""
-    try:
-        if isinstance(texts[0], bytes):
-            raw = b"\n".join(texts)
-            joined = raw.decode()
-        else:
-            joined = "\n".join(texts)
-            raw = joined.encode()
-    except UnicodeError as error:
-        raise UnfitError(f"the field {name} is not UTF-8") from error
-    if max(map(len, texts)) > MAX_STRING_BYTES // 4 and max(len(line) for line in raw.split(b"\n")) > MAX_STRING_BYTES:
-        raise UnfitError(f"the field {name} is longer than {MAX_STRING_BYTES} bytes")
-    controls = np.count_nonzero(np.frombuffer(raw, np.uint8) < 0x20)
-    breaks = len(texts) - 1
-    if controls != breaks or raw.count(b"\n") != breaks or b"\x7f" in raw or (b"\xc2" in raw and _C1_BYTES.search(raw)):
-        raise UnfitError(f"the field {name} holds control characters")
-    return joined
-
-
-def _each(before: str, column: Float64 | Int64, behind: str) -> list[str]:
-    """Each number's shortest digits, between two texts."""
-    digits = orjson.dumps(np.ascontiguousarray(column), option=orjson.OPT_SERIALIZE_NUMPY)[1:-1].decode()
-    return f"{before}{digits.replace(',', f'{behind}|{before}')}{behind}".split("|")

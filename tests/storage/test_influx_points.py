@@ -7,13 +7,15 @@ import numpy as np
 import pytest
 from line_protocol_parser import parse_line
 
+from sentinel.config.schema import InfluxDB
 from sentinel.core.anomaly import DETECTORS, DetectorName
 from sentinel.core.batch import CleanBatch, Dimensions, Flag, SeriesKey
 from sentinel.core.metrics import COST, LATENCY
 from sentinel.storage import influx_points, line_protocol
 from sentinel.storage.influx_points import HOUR_NS, Heads, event_lines
+from sentinel.storage.influx_requests import requests_of
 from sentinel.storage.line_protocol import MAX_STRING_BYTES
-from sentinel.testing.store_events import LOG, SEARCH, START_NS, anomalies, events
+from sentinel.testing.store_events import LOG, SEARCH, START_NS, anomalies, events, write_of
 
 
 def lines(batch: CleanBatch) -> list[str]:
@@ -21,7 +23,7 @@ def lines(batch: CleanBatch) -> list[str]:
     made = event_lines(batch, Heads())
     assert not made.refused
     assert list(made.rows) == list(range(len(batch)))
-    return list(made.lines)
+    return [line.decode() for line in made.lines]
 
 
 def test_an_event_is_one_point() -> None:
@@ -129,7 +131,9 @@ def test_only_the_events_that_cannot_be_written_are_refused() -> None:
         40: "the field extra is not UTF-8",
         50: "the field extra holds control characters",
     }
-    assert [parse_line(line)["fields"]["offset"] for line in made.lines] == [i for i in range(1_000) if i not in dict(made.refused)]
+    assert [parse_line(line.decode())["fields"]["offset"] for line in made.lines] == [
+        i for i in range(1_000) if i not in dict(made.refused)
+    ]
 
 
 def test_a_long_rest_is_cut_into_several_fields() -> None:
@@ -157,8 +161,17 @@ def test_heads_are_bounded() -> None:
     """What is remembered between batches has a limit, whatever names come."""
     heads = Heads(kept=100)
     batch = events(1_000, names=tuple(SeriesKey("default", f"service-{i}", "m") for i in range(1_000)))
-    assert event_lines(batch, heads).lines == event_lines(batch, Heads()).lines
-    assert len(heads._heads) <= 100
+    assert list(event_lines(batch, heads).lines) == list(event_lines(batch, Heads()).lines)
+    assert max(map(len, (heads._heads, heads._numbers))) <= 100
+
+
+def test_few_of_many_possible_heads() -> None:
+    """Where far more series and dimensions are named than there are events, each event still has its own."""
+    batch = events(3, names=tuple(SeriesKey("default", f"service-{i}", "m") for i in range(100)))
+    batch = replace(batch, dimension_sets=tuple(Dimensions(region=f"r{i}") for i in range(100)))
+    batch.series[:], batch.dimensions[:] = [99, 0, 99], [99, 50, 99]
+    tags = [parse_line(line)["tags"] for line in lines(batch)]
+    assert [(tag["service"], tag["region"]) for tag in tags] == [("service-99", "r99"), ("service-0", "r50"), ("service-99", "r99")]
 
 
 def test_an_anomaly_is_one_point_at_its_events_time() -> None:
@@ -167,7 +180,7 @@ def test_an_anomaly_is_one_point_at_its_events_time() -> None:
     found = anomalies(batch, [(2, LATENCY, DetectorName.CUSUM, 2)])
     found.score[0] = np.inf
     (line,) = influx_points.anomaly_lines(batch, found, [0], Heads())
-    point = parse_line(line)
+    point = parse_line(line.decode())
     assert point["measurement"] == "llm_anomalies"
     assert point["tags"]["detector"] == "cusum"
     assert point["tags"]["severity"] == "critical"
@@ -185,12 +198,12 @@ def test_many_anomalies_are_written_each_with_its_own_values() -> None:
     kinds = [(LATENCY, DetectorName.ZSCORE, 1), (LATENCY, DetectorName.CUSUM, 2), (COST, DetectorName.MAD, 0)]
     found = anomalies(batch, [(event, *kinds[event % 3]) for event in range(9)])
     chosen = [7, 0, 1, 2, 5]
-    written = influx_points.anomaly_lines(batch, found, chosen, heads := Heads())
-    assert written == influx_points.anomaly_lines(batch, found, chosen, heads)
-    assert influx_points.anomaly_lines(batch, found, [], heads) == []
+    written = list(influx_points.anomaly_lines(batch, found, chosen, heads := Heads()))
+    assert written == list(influx_points.anomaly_lines(batch, found, chosen, heads))
+    assert not influx_points.anomaly_lines(batch, found, [], heads)
     events_written = lines(batch)
     for at, line in zip(chosen, written, strict=True):
-        point, row = parse_line(line), int(found.event[at])
+        point, row = parse_line(line.decode()), int(found.event[at])
         assert (point["fields"]["id"], point["fields"]["value"]) == (found.ids[at], found.value[at])
         assert (point["fields"]["offset"], point["fields"]["samples"]) == (batch.offsets[row], found.samples[at])
         assert point["fields"].get("event_id") == batch.event_ids[row]
@@ -199,6 +212,20 @@ def test_many_anomalies_are_written_each_with_its_own_values() -> None:
         assert point["tags"]["detector"] == DETECTORS[found.detector[at]]
         assert point["tags"].get("sub") == (str(batch.subs[row]) if batch.subs[row] else None)
         assert point["time"] == parse_line(events_written[row])["time"]
+
+
+def test_requests_go_across_writes() -> None:
+    """A request holds lines of several writes, each in its order, and knows the place in the log of every one of them."""
+    section = InfluxDB(url="http://localhost:8181", batch_size=100)
+    batches = [events(60), events(90, first=60), events(70, first=150)]
+    requests = requests_of([write_of(batch, next_offset=220) for batch in batches], section, Heads()).requests
+    assert [len(request.lines) for request in requests] == [100, 100, 20]
+    together = [line for batch in batches for line in lines(batch)]
+    assert [line.decode() for request in requests for line in request.lines] == together
+    refusals = [request.refusal(i, "why") for request in requests for i in range(len(request.part))]
+    assert [(refusal.offset, refusal.record, refusal.record_bytes) for refusal in refusals] == [
+        (offset, line, len(line)) for offset, line in enumerate(together)
+    ]
 
 
 @pytest.mark.parametrize("now_ns", [START_NS, START_NS + 1])

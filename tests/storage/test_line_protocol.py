@@ -1,7 +1,8 @@
 """Line protocol: an independent parser reads back what was written, or it was refused in words."""
 
 import math
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, AnyStr
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from line_protocol_parser import parse_line
 
-from sentinel.storage import line_protocol
+from sentinel.storage.line_columns import LineColumns
 from sentinel.storage.line_protocol import MAX_STRING_BYTES, UnfitError, encoded_tag, plain_tag, point
 
 # The parser's C library takes no number that is smaller than the smallest normal one.
@@ -18,13 +19,27 @@ INTEGERS = st.integers(-(2**63), 2**63 - 1)
 FIT = st.text(st.characters(exclude_categories=["Cc", "Cs"]), min_size=1)
 
 
+def column(add: Callable[[LineColumns], None], count: int = 1) -> list[str]:
+    """Lines with one column, and a field `x` at the end."""
+    columns = LineColumns(count)
+    columns.heads([b"m "], np.zeros(count, np.int64))
+    add(columns)
+    columns.ends(["x"], np.ones((count, 2), np.int64))
+    return [line.decode() for line in columns.lines()]
+
+
+def texts(values: Sequence[AnyStr | None]) -> list[str]:
+    """Lines with texts as the field `f`."""
+    return column(lambda columns: columns.strings("f", values), len(values))
+
+
 @settings(deadline=None)
 @given(NUMBERS)
 def test_floats_come_back_exactly(number: float) -> None:
     """Every finite float comes back bit by bit, written alone and as part of a column."""
     alone = parse_line(point("m", [], [("x", number)], 1))["fields"]["x"]
-    (fragment,) = line_protocol.floats("x", np.array([number]))
-    in_column = parse_line(f"m {fragment[:-1]} 1")["fields"]["x"]
+    (line,) = column(lambda columns: columns.floats(["f"], np.array([[number]])))
+    in_column = parse_line(line)["fields"]["f"]
     assert math.copysign(1, alone) == math.copysign(1, number)
     assert alone == in_column == number
 
@@ -33,9 +48,9 @@ def test_floats_come_back_exactly(number: float) -> None:
 @given(INTEGERS)
 def test_integers_come_back_exactly(number: int) -> None:
     """Every 64-bit integer comes back as an integer, written alone and as part of a column."""
-    (fragment,) = line_protocol.integers("x", np.array([number]))
-    for line in (point("m", [], [("x", number)], 1), f"m {fragment[:-1]} 1"):
-        back = parse_line(line)["fields"]["x"]
+    (in_column,) = column(lambda columns: columns.integers(["f"], np.array([[number]])))
+    for line in (point("m", [], [("f", number)], 1), in_column):
+        back = parse_line(line)["fields"]["f"]
         assert type(back) is int
         assert back == number
 
@@ -47,9 +62,8 @@ def test_texts_come_back_exactly(text: str) -> None:
     read = parse_line(point("m", [("t", text)], [("f", text)], 1))
     assert plain_tag(read["tags"]["t"]) == text
     assert read["fields"]["f"] == text
-    for column in ([text, text], [text.encode(), text.encode()]):
-        _, fragment = line_protocol.strings("f", column)
-        assert parse_line(f"m {fragment[:-1]} 1")["fields"]["f"] == text
+    for _, line in (texts([text, text]), texts([text.encode(), text.encode()])):
+        assert parse_line(line)["fields"]["f"] == text
 
 
 @settings(deadline=None)
@@ -62,20 +76,17 @@ def test_no_tag_holds_a_backslash(text: str) -> None:
 
 @settings(deadline=None)
 @given(st.lists(st.one_of(st.none(), FIT), min_size=1))
-def test_absent_texts_keep_their_places(column: list[str | None]) -> None:
+def test_absent_texts_keep_their_places(values: list[str | None]) -> None:
     """In a column of texts, None leaves its place empty and moves no other."""
-    fragments = line_protocol.strings("f", column)
-    assert [f"m {fragment}x=1 1" for fragment in fragments if not fragment] == ["m x=1 1"] * column.count(None)
-    assert [parse_line(f"m {f}x=1 1")["fields"].get("f") for f in fragments] == column
+    assert [parse_line(line)["fields"].get("f") for line in texts(values)] == values
 
 
 @settings(deadline=None)
 @given(st.lists(st.floats(allow_infinity=False, allow_subnormal=False), min_size=1, max_size=50))
-def test_nan_is_left_out(column: list[float]) -> None:
+def test_nan_is_left_out(values: list[float]) -> None:
     """In a column of numbers NaN leaves its place empty and moves no other."""
-    fragments = line_protocol.floats("f", np.array(column))
-    back = [parse_line(f"m {fragment}x=1 1")["fields"].get("f") for fragment in fragments]
-    assert back == [None if math.isnan(number) else number for number in column]
+    lines = column(lambda columns: columns.floats(["f"], np.array(values).reshape(-1, 1)), len(values))
+    assert [parse_line(line)["fields"].get("f") for line in lines] == [None if math.isnan(number) else number for number in values]
 
 
 @pytest.mark.parametrize("letter", ["\x00", "\t", "\n", "\r", "\x1f", "\x7f", "\x80", "\x85", "\x9f", "\ud800"])
@@ -85,8 +96,8 @@ def test_control_characters_and_half_pairs_are_refused(letter: str) -> None:
     for refused in (
         lambda: point("m", [("spot", text)], [("x", 1)], 1),
         lambda: point("m", [], [("spot", text)], 1),
-        lambda: line_protocol.strings("spot", ["fine", text]),
-        lambda: line_protocol.strings("spot", [b"fine", text.encode("utf-8", "surrogatepass")]),
+        lambda: LineColumns(2).strings("spot", ["fine", text]),
+        lambda: LineColumns(2).strings("spot", [b"fine", text.encode("utf-8", "surrogatepass")]),
     ):
         with pytest.raises(UnfitError, match="spot"):
             refused()
@@ -117,9 +128,9 @@ def test_points_that_would_lose_something_are_refused(tags: Any, fields: Any, re
 
 def test_long_texts_in_columns_are_refused() -> None:
     """A column with a text longer than the store takes is refused; the longest that fits is not."""
-    assert len(line_protocol.strings("f", ["a", "b" * MAX_STRING_BYTES])) == 2
+    assert len(texts(["a", "b" * MAX_STRING_BYTES])) == 2
     with pytest.raises(UnfitError, match="f is longer"):
-        line_protocol.strings("f", ["a", "ß" * (MAX_STRING_BYTES // 2 + 1)])
+        texts(["a", "ß" * (MAX_STRING_BYTES // 2 + 1)])
 
 
 def test_refusals_do_not_quote() -> None:

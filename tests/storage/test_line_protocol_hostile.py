@@ -56,8 +56,8 @@ def test_a_hundred_thousand_hostile_strings() -> None:
         made = event_lines(batch, Heads())
         for line, row in zip(made.lines, made.rows, strict=True):
             text = texts[row]
-            assert "\n" not in line
-            point = parse_line(line)
+            assert b"\n" not in line
+            point = parse_line(line.decode())
             assert point["measurement"] == "llm_telemetry"
             assert set(point["tags"]) == {"tenant", "service", "model", "region", "partition"}
             assert plain_tag(point["tags"]["service"]) == plain_tag(point["tags"]["region"]) == (text if len(text) < 1_000 else "long")
