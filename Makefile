@@ -52,7 +52,7 @@ bench: .venv/project .venv/development servers ## Measure throughput, latency, m
 bench-detection: .venv/project ## Measure the kernel of detection and the memory of windows: three minutes.
 	$(BIN)/python -m bench.kernel
 
-quality: .venv/project ## Measure detection on simulated weeks with known faults: five minutes (OPTIONS='--seeds 2').
+quality: .venv/project ## Measure detection on simulated weeks with known faults: a quarter of an hour (OPTIONS='--seeds 2').
 	$(BIN)/python bench/quality.py $(OPTIONS)
 
 image: .venv/project ## Build the container image with buildah (needs root).

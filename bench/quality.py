@@ -1,6 +1,6 @@
 """How well detection does: faults found, false alerts, delays, beside the goals and beside the textbook detectors.
 
-make quality                                      everything, five minutes on two cores; the report is build/quality/index.html
+make quality                                      everything, a quarter of an hour on two cores; the report is build/quality/index.html
 make quality OPTIONS='--seeds 3 --only weeks'     a first impression
 python bench/quality.py --rate 0.5 --kinds silence,hang --jobs 1
 
