@@ -22,7 +22,7 @@ from sentinel.detection.tick_waiting import Words
 MOST_SERIES: Final = 1_024
 RING: Final = 32
 LEAST_EVENTS: Final = 3
-"""Events a share is worth something from."""
+"""Events a share is worth something from, and that a contributor has at least: fewer are chance."""
 LEAST_SHARE: Final = 0.3
 LEAST_LIFT: Final = 2.0
 """How many times its usual share a contributor has."""
@@ -119,7 +119,10 @@ def contributors(odd: Iterable[Note], usual: Iterable[Note]) -> list[Contributor
         for value, count in now.items():
             share = count / len(odd)
             known = before[value] / len(usual) if usual else None
-            if value is not None and share >= LEAST_SHARE and (known is None or share >= LEAST_LIFT * known):
+            enough = count >= LEAST_EVENTS and share >= LEAST_SHARE
+            # What all have, where nothing is known of before, may be how the series is.
+            special = share < 1.0 if known is None else share >= LEAST_LIFT * known
+            if value is not None and enough and special:
                 found.append(Contributor(dimension=name, value=value, share=share, usual=known))
     found.sort(key=lambda one: (-(one.share - (one.usual or 0.0)), one.dimension, one.value))
     return found[:MOST_TOLD]

@@ -96,3 +96,11 @@ def test_markers_cover_what_they_name_for_their_time() -> None:
     for i in range(2 * MOST_MARKERS):
         markers.add(Marker(kind="deploy", ts_ns=i, id=f"m{i}", text="x" * 10_000))
     assert len(markers.tables()["markers"]) < MOST_MARKERS * 500
+
+
+def test_one_of_three_is_no_contributor() -> None:
+    """A value is named from three events on; one that all have is named only where it is known that it was not always so."""
+    odd = [note(f"user-{i}", "v2") for i in range(3)]
+    assert contributors(odd, []) == []
+    usual = [note("ann", "v1")] * 10
+    assert [(one.dimension, one.value) for one in contributors(odd, usual)] == [("prompt_version", "v2")]
