@@ -43,6 +43,7 @@ COMMANDS: Final[dict[str, LazyCommand]] = {
     "config": LazyCommand("sentinel.cli.config", "config", "Check, show and describe the configuration."),
     "doctor": LazyCommand("sentinel.cli.doctor", "doctor", "Check everything the daemon depends on."),
     "alerts": LazyCommand("sentinel.cli.alerts", "alerts", "Show alerts."),
+    "dlq": LazyCommand("sentinel.cli.dlq", "dlq", "Look through dead letters, send their records in again, delete them."),
     "keys": LazyCommand("sentinel.cli.keys", "keys", "Make, list and revoke API keys."),
     "webhook": LazyCommand("sentinel.cli.webhook", "webhook", "Try and check signed webhooks."),
     "version": LazyCommand("sentinel.cli.version", "version", "Show the version, and those of the libraries."),

@@ -1,6 +1,7 @@
 """Where records go that cannot be events: a topic, or a file in embedded mode. Both take only redacted dead letters."""
 
 import asyncio
+import fcntl
 import os
 from collections.abc import Sequence
 from contextlib import suppress
@@ -65,20 +66,33 @@ class FileDeadLetters:
         if not self._is_open:
             raise RetryableError(f"{self._path} is not open")
         try:
-            file = self._file = self._with_room(len(lines))
-            _write_whole(file, lines)
+            _write_whole(self._with_room(len(lines)), lines)
+        except BlockingIOError as error:
+            raise RetryableError(f"another program holds {self._path}, such as `sentinel dlq purge`. Let it end.") from error
         except OSError as error:
             raise RetryableError(f"cannot write {self._path}: {error.strerror}. Free space or check its permissions.") from error
+        finally:
+            if self._file is not None:
+                fcntl.flock(self._file, fcntl.LOCK_UN)
 
     def _with_room(self, size: int) -> FileIO:
-        """The file, rotated when it would grow too large."""
-        file = self._file or _appending(self._path)
+        """The file, locked, and rotated when it would grow too large."""
+        file = self._locked()
         if not file.tell() or file.tell() + size <= self._max_bytes:
             return file
-        file.close()
-        self._file = None
         self._path.replace(self._path.with_name(self._path.name + ".1"))
-        return _appending(self._path)
+        return self._locked()
+
+    def _locked(self) -> FileIO:
+        """The file that bears the name now, held against a purge, which puts another in its place; BlockingIOError while one does."""
+        while True:
+            file = self._file = self._file or _appending(self._path)
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            with suppress(FileNotFoundError):
+                if os.path.samestat(os.fstat(file.fileno()), self._path.stat()):
+                    return file
+            self._file = None
+            file.close()
 
     async def close(self) -> None:
         """Close the file. Twice is harmless."""

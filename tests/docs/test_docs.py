@@ -57,7 +57,6 @@ NOT_BUILT_COMMANDS = {
     "replay",
     "tap",
     "top",
-    "dlq",
     "prices",
     "export",
     "report",

@@ -144,7 +144,10 @@ class TopicInput:
         consumer.assign(partitions)
         first, end = await consumer.beginning_offsets(partitions), await consumer.end_offsets(partitions)
         stretches = []
-        starts, ends = await _at(consumer, partitions, self._span.start_ns), await _at(consumer, partitions, self._span.end_ns)
+        starts, ends = (
+            await offsets_at(consumer, partitions, self._span.start_ns),
+            await offsets_at(consumer, partitions, self._span.end_ns),
+        )
         for tp in partitions:
             begin = first[tp] if self._span.start_ns is None else starts.get(tp, end[tp])
             stretches.append(Stretch(tp, max(begin, first[tp]), min(ends.get(tp, end[tp]), end[tp])))
@@ -152,7 +155,7 @@ class TopicInput:
         return stretches
 
 
-async def _at(consumer: AIOKafkaConsumer, partitions: Sequence[TopicPartition], time_ns: int | None) -> dict[TopicPartition, int]:
+async def offsets_at(consumer: AIOKafkaConsumer, partitions: Sequence[TopicPartition], time_ns: int | None) -> dict[TopicPartition, int]:
     """The offset of each partition's first record that is not older than a time; those without one are left out."""
     if time_ns is None:
         return {}
