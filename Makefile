@@ -11,7 +11,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no
 LOCKED := $(INSTALL) --only-binary :all: --require-hashes
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header $(if $(UPGRADE),--upgrade)
 
-.PHONY: help run test faults check bench bench-detection quality fmt image lock servers
+.PHONY: help run test faults planted check bench bench-detection quality fmt image lock servers
 
 help: ## List the verbs.
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 24
@@ -38,6 +38,9 @@ test: .venv/project .venv/development servers ## Run all tests and hold coverage
 
 faults: .venv/project .venv/development servers ## Make every server fail for a minute, and kill the daemon 50 times: a quarter of an hour.
 	FAULT_SECONDS=60 FAULT_KILLS=50 $(BIN)/python -m pytest -q -rs -s --timeout 1200 tests/faults
+
+planted: .venv/project .venv/development ## Plant known bugs and see that the tests find each (OPTIONS=alerts-twice for one).
+	$(BIN)/python -m tools.planted $(OPTIONS)
 
 check: .venv/project .venv/development ## Format, lint, types and the rules between rooms, changing nothing.
 	$(BIN)/ruff format --check .
