@@ -21,8 +21,8 @@ run: .venv/project ## Start the demo: simulated traffic with faults, status page
 
 KERNEL_TESTS := $(addprefix tests/detection/test_,windows.py snapshot.py memory_pool.py tail.py runs.py profile.py)
 
-# Those that wait for servers most of the time run beside the others.
-SERVER_TESTS := $(addprefix tests/,alerting e2e faults sdk state storage tools)
+# These, most of which wait for servers, run beside the others; both shares take about as long.
+SERVER_TESTS := $(addprefix tests/,alerting e2e faults ingestion observability sdk state storage tools)
 TESTS := -m pytest -q -rs --timeout 300 --durations 10
 
 test: .venv/project .venv/development servers ## Run all tests and hold coverage at 90%.
