@@ -45,6 +45,7 @@ class Housekeeping:
     def start(self, context: Context, store: Pruned) -> None:
         """Begin. What the shards have learned until now is restored state, not news."""
         self._learned = _learned(context)
+        self._refresh(context)  # the first look at the metrics finds all of them
         self._task = asyncio.create_task(self._run(context, store), name="housekeeping")
 
     async def close(self) -> None:

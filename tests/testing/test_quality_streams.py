@@ -85,7 +85,7 @@ def test_a_replay_gives_everything_in_order() -> None:
     """The watch gets every batch and every mark, and all that it finds is handed on in that order."""
     columns = columns_of(SeriesKey("default", "chat", "m"), np.array([0.0, 1.0, 31.0]), latency_ms=np.array([5.0, 6.0, 7.0]))
     watch, steps = Recorder(), list[Step]()
-    anomalies = replay(watch, log_of(columns, 40.0), steps.append)
+    anomalies = replay(watch, log_of(columns, 40.0, mark_s=10.0), steps.append)
     assert [type(step) for step in steps] == [CleanBatch, Mark, Mark, CleanBatch]
     assert watch.marks == [(START_NS + second * NS, 2) for second in (11, 21)]
     assert [len(part) for part in watch.learned] == [2, 1]
@@ -103,11 +103,11 @@ def test_a_deploy_can_be_announced() -> None:
     for start_s, offset in ((15.0, 2), (31.5, 2), (39.0, 4)):
         watch = Recorder()
         faults = [Injected(WeekFault.HANG, 0.0, 5.0), Injected(WeekFault.DEPLOY, start_s, 60.0)]
-        replay(watch, announced(log_of(columns, 60.0), faults))
+        replay(watch, announced(log_of(columns, 60.0, mark_s=10.0), faults))
         [(command, at)] = watch.commands
         assert isinstance(command, Marker)
         assert (command.kind, command.ts_ns, at) == ("deploy", START_NS + int(start_s * NS), offset)
-    assert [type(step) for step in announced(log_of(columns, 30.0), [])] == [CleanBatch, Mark, Mark, CleanBatch]
+    assert [type(step) for step in announced(log_of(columns, 30.0, mark_s=10.0), [])] == [CleanBatch, Mark, Mark, CleanBatch]
 
 
 def test_what_must_not_be_learned_is_hidden_from_the_watch() -> None:
