@@ -262,6 +262,8 @@ async def test_redis(tmp_path: Path, redis: redis_server.Redis) -> None:
     settings = config(tmp_path, storage={"redis": {"enabled": True, "url": redis.url, "timeout_secs": 2}})
     assert (await found(REDIS, settings))["redis"].status == "ok"
     assert "Redis" in (await found(CLOCK, settings))["clock"].what
+    hasty = config(tmp_path, storage={"redis": {"enabled": True, "url": redis.url, "timeout_secs": 1e-9}})
+    assert "more than storage.redis.timeout_secs" in (await found(REDIS, hasty))["redis"].what
     gone = config(tmp_path, storage={"redis": {"enabled": True, "url": f"redis://127.0.0.1:{free_port()}"}})
     assert (await found(REDIS, gone))["redis"].status == "warning"
 
