@@ -41,7 +41,7 @@ class Startup:
         self._clock = clock
         self._wait_s = wait_s
         self._tell = tell
-        self._began = clock.monotonic()
+        self._until: float | None = None
 
     async def step(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
         """Something of our own: it works, or waiting would not help."""
@@ -50,15 +50,17 @@ class Startup:
         await work()
 
     async def dependency(self, name: str, part: Part) -> None:
-        """Open what others run, or what needs it. Raises StartupError with the last reason once the time for waiting is over."""
+        """Open what others run, or what needs it. Raises StartupError with the last reason once the time for waiting is over.
+
+        The time begins with the first dependency that is not there: what our own steps take is none of it.
+        """
         delay_s, attempt = FIRST_DELAY_S, 1
-        await_until = self._began + self._wait_s
         while True:
             try:
                 await self.step(name, part.open)
             except (StartupError, RetryableError) as error:
                 await part.close()
-                left_s = await_until - self._clock.monotonic()
+                left_s = self._left_s()
                 if left_s <= 0:
                     raise StartupError(str(error)) from error
                 self._told_to_wait(name, attempt, error, left_s)
@@ -66,6 +68,12 @@ class Startup:
                 return
             await self._clock.sleep(min(delay_s, left_s))
             delay_s, attempt = min(delay_s * 2, LAST_DELAY_S), attempt + 1
+
+    def _left_s(self) -> float:
+        now_s = self._clock.monotonic()
+        if self._until is None:
+            self._until = now_s + self._wait_s
+        return self._until - now_s
 
     def _told_to_wait(self, name: str, attempt: int, error: SentinelError, left_s: float) -> None:
         self._tell(f"waiting for {name}, {left_s:.0f} s left: {error}")

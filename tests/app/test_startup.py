@@ -59,6 +59,15 @@ async def test_all_dependencies_share_one_deadline() -> None:
         await startup.dependency("RabbitMQ", Slow(2))
 
 
+async def test_our_own_steps_take_no_time_from_the_waiting() -> None:
+    """Compiling the kernels of a first start may take longer than anybody wants to wait for Kafka."""
+    clock, part = ManualClock(), Slow(3)
+    startup = Startup(clock, 10.0, lambda _step: None)
+    await clock.sleep(100.0)
+    await startup.dependency("Kafka", part)
+    assert part.attempts == 3
+
+
 async def test_our_own_steps_are_never_repeated() -> None:
     """A port that is taken does not become free by waiting."""
     clock, part = ManualClock(), Slow(2)
