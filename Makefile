@@ -11,7 +11,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no
 LOCKED := $(INSTALL) --only-binary :all: --require-hashes
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header $(if $(UPGRADE),--upgrade)
 
-.PHONY: help run test faults planted check bench bench-detection quality fmt image lock servers
+.PHONY: help run test faults chaos planted check bench bench-detection bench-scaling quality fmt image lock servers
 
 help: ## List the verbs.
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 24
@@ -22,7 +22,7 @@ run: .venv/project ## Start the demo: simulated traffic with faults, status page
 KERNEL_TESTS := $(addprefix tests/detection/test_,windows.py snapshot.py memory_pool.py tail.py runs.py profile.py)
 
 # These, most of which wait for servers, run beside the others; both shares take about as long.
-SERVER_TESTS := $(addprefix tests/,alerting e2e faults ingestion observability sdk state storage tools)
+SERVER_TESTS := $(addprefix tests/,alerting chaos e2e faults ingestion observability sdk state storage tools)
 TESTS := -m pytest -q -rs --timeout 300 --durations 10
 
 test: .venv/project .venv/development servers ## Run all tests and hold coverage at 90%.
@@ -38,6 +38,12 @@ test: .venv/project .venv/development servers ## Run all tests and hold coverage
 
 faults: .venv/project .venv/development servers ## Make every server fail for a minute, and kill the daemon 50 times: a quarter of an hour.
 	FAULT_SECONDS=60 FAULT_KILLS=50 $(BIN)/python -m pytest -q -rs -s --timeout 1200 tests/faults
+
+# Replicas as processes on real servers, Toxiproxy in between; the table of figures is build/chaos.txt. Needs Go for Toxiproxy: without it
+# the tests behind it are skipped and say so. CHAOS=short does everything at a small size in a quarter of an hour.
+chaos: .venv/project .venv/development servers ## Kill, freeze, restart and cut off replicas, and hold what is left against two oracles: within an hour.
+	@$(BIN)/python -m tools.servers install toxiproxy || echo 'Tests that need it will be skipped.'
+	CHAOS=$${CHAOS:-full} $(BIN)/python -m pytest -q -rs -s --timeout 2400 tests/chaos
 
 planted: .venv/project .venv/development ## Plant known bugs and see that the tests find each (OPTIONS=alerts-twice for one).
 	$(BIN)/python -m tools.planted $(OPTIONS)
@@ -55,6 +61,9 @@ bench: .venv/project .venv/development servers ## Measure throughput, latency, m
 bench-detection: .venv/project ## Measure the kernel of detection and the memory of windows: three minutes.
 	$(BIN)/python -m bench.kernel
 
+bench-scaling: .venv/project .venv/development servers ## Measure events per CPU second with 1, 2 and 3 replicas: three minutes.
+	$(BIN)/python bench/scaling.py
+
 quality: .venv/project ## Measure detection on simulated weeks with known faults: a quarter of an hour (OPTIONS='--seeds 2').
 	$(BIN)/python bench/quality.py $(OPTIONS)
 
@@ -66,8 +75,8 @@ fmt: .venv/development ## Format, and fix what the linter can.
 	$(BIN)/ruff check --fix .
 
 lock: .venv/development ## Lock requirements anew; UPGRADE=1 moves to the newest versions.
-	$(COMPILE) --extra all pyproject.toml --output-file requirements/runtime.txt
-	$(COMPILE) --all-extras pyproject.toml requirements/dev.in --constraints requirements/runtime.txt --output-file requirements/dev.txt
+	$(COMPILE) --all-extras pyproject.toml requirements/dev.in --output-file requirements/dev.txt
+	$(COMPILE) --extra all pyproject.toml --constraints requirements/dev.txt --output-file requirements/runtime.txt
 	$(COMPILE) requirements/build.in --constraints requirements/dev.txt --output-file requirements/build.txt
 
 # Where a server cannot be had, the tests that need it are skipped and say so; in CI that is a failure.

@@ -22,8 +22,8 @@ import uvloop
 from aiokafka import AIOKafkaConsumer
 
 from bench.processes import BenchError, rss_mb, tell
+from sentinel.app import memory
 from sentinel.app.daemon import Daemon
-from sentinel.app.serve import tune_memory
 from sentinel.config.schema import Api, Config, InfluxDB, Ingestion, Kafka, Observability, Storage
 from sentinel.core.ports import StoreWrite
 from sentinel.observability.logs import configure
@@ -100,11 +100,12 @@ def configuration(state: str, bootstrap: str, topic: str, influx: str | None) ->
 async def run_daemon(bootstrap: str, topic: str, events: int, influx: str | None, without_s: float | None) -> dict[str, Any]:
     """A daemon until it has stored all events."""
     configure("error", as_json=True)
+    memory.separate_large_blocks()
     with tempfile.TemporaryDirectory(prefix="sentinel-bench-") as state:
         daemon = Daemon(configuration(state, bootstrap, topic, influx))
         ages = Ages(daemon) if without_s is not None else None
         await daemon.start()
-        tune_memory()
+        memory.settle()
         print("ready", flush=True)
         serving = asyncio.create_task(daemon.serve())
         figures = await until_stored(daemon, serving, events)

@@ -19,7 +19,8 @@ from bench.processes import BenchError, tell
 from bench.traffic import Traffic
 from sentinel.app.state import places, prepare
 from sentinel.config.schema import Config, Kafka
-from sentinel.core.batch import CleanBatch, Delivery, PartitionId, weight_bytes
+from sentinel.core.batch import CleanBatch, PartitionId
+from sentinel.core.delivery import Delivery, weight_bytes
 from sentinel.core.ports import StoreWrite
 from sentinel.detection.judge import judge
 from sentinel.ingestion.kafka_client import survey
@@ -75,7 +76,7 @@ async def prefill(state: Path, bootstrap: str, topic: str, traffic: Traffic) -> 
     await store.open()
     for shard in shards:
         shard.next_offset = 0
-        checkpoints.save(shard.source, 0, shard.encode())
+        checkpoints.save(shard.source, 0, shard.copied())
         nothing = CleanBatch.empty(shard.source, 0)
         none = judge([], nothing, config.ingestion.validation, config.detection.baseline.window_size)
         await store.write([StoreWrite(nothing, none, shard.source, 0)])

@@ -20,9 +20,11 @@ import numpy as np
 
 from bench.processes import tell
 from bench.traffic import Traffic
-from sentinel.app.serve import tune_memory
+from sentinel.app import memory
 from sentinel.config.schema import DeadLetters, Dedupe, Detection, InfluxDB, Parsing, Privacy, Validation
-from sentinel.core.batch import CleanBatch, Delivery, PartitionId, learnable, weight_bytes
+from sentinel.core.batch import CleanBatch, PartitionId
+from sentinel.core.delivery import Delivery, weight_bytes
+from sentinel.core.flags import learnable
 from sentinel.core.ports import StoreWrite
 from sentinel.detection.judge import judge
 from sentinel.ingestion.decode import decode
@@ -221,7 +223,7 @@ def main() -> None:
     traffic = Traffic(**options.traffic)
     records = [record for block in traffic.past() for record in block.records]
     compile_kernels()
-    tune_memory()
+    memory.settle()
     rounds, full = [], None
     for left in reversed(range(options.rounds)):
         seconds, middle, done = measured_round(records, traffic, options)

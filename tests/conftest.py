@@ -9,18 +9,24 @@ from typing import Protocol, TypeVar
 from uuid import uuid4
 
 import pytest
+from hypothesis import settings
 
 from tools.servers import kafka as apache_kafka
 from tools.servers import postgres as postgresql
 from tools.servers import rabbitmq as rabbit
 from tools.servers import redis as redis_server
+from tools.servers import s3 as s3_server
 from tools.servers.process import NotInstalledError
 
 # Before the first import of numba: kernels compile once, not once a run.
 os.environ.setdefault("NUMBA_CACHE_DIR", str(Path(__file__).parents[1] / ".numba_cache"))
 
+# No example of a property is timed: a test that compiles or a busy machine says nothing about the code.
+settings.register_profile("sentinel", deadline=None)
+settings.load_profile("sentinel")
+
 _IN_CI = os.environ.get("CI") == "true"
-_SERVERS = ("kafka", "postgres", "rabbitmq", "redis")
+_SERVERS = ("kafka", "postgres", "rabbitmq", "redis", "s3")
 _started = pytest.StashKey[Counter[str]]()
 Server = TypeVar("Server")
 
@@ -93,6 +99,18 @@ def postgres(pytestconfig: pytest.Config) -> Iterator[postgresql.PostgreSQL]:
 def own_postgres(pytestconfig: pytest.Config) -> Iterator[postgresql.PostgreSQL]:
     """A PostgreSQL for one test, to stop, kill and start again."""
     yield from _running(pytestconfig, postgresql, postgresql.postgres())
+
+
+@pytest.fixture(scope="session")
+def s3(pytestconfig: pytest.Config) -> Iterator[s3_server.S3]:
+    """The session's S3. It belongs to all tests: make a bucket of your own, use `own_s3` for outages."""
+    yield from _running(pytestconfig, s3_server, s3_server.s3())
+
+
+@pytest.fixture
+def own_s3(pytestconfig: pytest.Config) -> Iterator[s3_server.S3]:
+    """An S3 for one test, to kill and start again."""
+    yield from _running(pytestconfig, s3_server, s3_server.s3())
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from sentinel.alerting.breaker import Circuit
 from sentinel.core.alert import Notification
 from sentinel.core.ports import Receiver
 
-Kind = Literal["rabbitmq", "webhook"]
+Kind = Literal["rabbitmq", "webhook", "canary"]
 
 
 class SharingReceiver(Receiver, Protocol):

@@ -1,8 +1,7 @@
 """What is normal now: the windows of samples in memory, and what is expected of the time windows."""
 
 import asyncio
-from collections.abc import Callable, Sequence
-from itertools import islice
+from collections.abc import Callable, Iterator, Sequence
 from math import isfinite, isnan
 
 import msgspec
@@ -11,6 +10,7 @@ from aiohttp import web
 from sentinel.api import params
 from sentinel.api.context import CONTEXT
 from sentinel.api.operation import Operation, Parameter, reply
+from sentinel.api.peers import SCOPE, SCOPES, Missing
 from sentinel.core.access import Scope
 from sentinel.core.batch import SeriesKey
 from sentinel.core.metrics import METRIC_INDEX, METRIC_NAMES, METRICS
@@ -29,6 +29,7 @@ PARAMETERS = (
     params.word_of("metric", f"Only this metric: one of events ({', '.join(METRIC_NAMES)}) or of time windows, such as error_rate"),
     Parameter("kind", "Only those of single events, or only those of time windows", {"type": "string", "enum": list(ANOMALY_KINDS)}),
     params.LIMIT,
+    SCOPE,
 )
 
 
@@ -66,11 +67,12 @@ class Baseline(msgspec.Struct, kw_only=True):
     open: bool | None = None
 
 
-class Baselines(msgspec.Struct):
-    """What is normal now."""
+class Baselines(msgspec.Struct, omit_defaults=True):
+    """What is normal now. `missing` is there when replicas did not answer: then their partitions are left out."""
 
     baselines: list[Baseline]
     count: int
+    missing: list[Missing] = []
 
 
 async def baselines(request: web.Request) -> web.Response:
@@ -85,9 +87,12 @@ async def baselines(request: web.Request) -> web.Response:
     if kind != "window":
         found += await _of_events(shards, wanted, metric, limit)
     if kind != "event":
-        for shard in shards:
-            found += await asyncio.to_thread(_of_windows, shard, wanted, metric, limit - len(found))
-    return reply(Baselines(found, len(found)))
+        found += await _of_windows(shards, wanted, metric, limit - len(found))
+    if context.peers is None or params.choice(given, "scope", SCOPES) == "replica":
+        return reply(Baselines(found, len(found)))
+    answers, missing = await context.peers.ask(request, Baselines)
+    found += [baseline for answer in answers for baseline in answer.baselines]
+    return reply(Baselines(found[:limit], len(found[:limit]), missing))
 
 
 async def _of_events(shards: Sequence[Shard], wanted: SeriesFilter, metric: str | None, limit: int) -> list[Baseline]:
@@ -98,19 +103,19 @@ async def _of_events(shards: Sequence[Shard], wanted: SeriesFilter, metric: str 
         return _is_of(key, wanted) and metric in {None, name}
 
     for shard in shards:
-        rows = await asyncio.to_thread(_rows, shard, wanted)
-        for start in range(0, len(rows), ROWS_PER_LOCK):
+        for rows in _portions(shard.baselines.names.copy(), wanted):
             if len(found) >= limit:
                 break
-            views = await asyncio.to_thread(_views, shard, rows[start : start + ROWS_PER_LOCK], chosen)
+            views = await asyncio.to_thread(_views, shard, rows, chosen)
             found += [_window_of_samples(view, shard) for view in views]
     return found[:limit]
 
 
-def _rows(shard: Shard, wanted: SeriesFilter) -> Sequence[int]:
-    """The rows of the series that are wanted now; by the time they are read they may be another's."""
-    names = shard.baselines.names.copy()
-    return range(len(names)) if wanted == SeriesFilter() else [row for row, key in enumerate(names) if _is_of(key, wanted)]
+def _portions(names: Sequence[SeriesKey], wanted: SeriesFilter) -> Iterator[Sequence[int]]:
+    """The rows of the series that are wanted now, as many at a time as one lock may cover; when they are read they may be another's."""
+    rows = range(len(names)) if wanted == SeriesFilter() else [row for row, key in enumerate(names) if _is_of(key, wanted)]
+    for start in range(0, len(rows), ROWS_PER_LOCK):
+        yield rows[start : start + ROWS_PER_LOCK]
 
 
 def _is_of(key: SeriesKey, wanted: SeriesFilter) -> bool:
@@ -153,14 +158,21 @@ def _window_of_samples(view: BaselineView, shard: Shard) -> Baseline:
     )
 
 
-def _of_windows(shard: Shard, wanted: SeriesFilter, metric: str | None, limit: int) -> list[Baseline]:
-    """What is expected of time windows; on a thread, because it waits for the worker."""
-    if limit <= 0:
-        return []
+async def _of_windows(shards: Sequence[Shard], wanted: SeriesFilter, metric: str | None, limit: int) -> list[Baseline]:
+    """What is expected of time windows."""
+    found: list[Baseline] = []
+    for shard in shards:
+        for rows in _portions(shard.over_time.ticks.names.copy(), wanted):
+            if len(found) >= limit:
+                return found[:limit]
+            bands = await asyncio.to_thread(_bands, shard, rows)
+            found += [_time_window(band, shard) for band in bands if _is_of(band.series, wanted) and metric in {None, band.quantity}]
+    return found[: max(limit, 0)]
+
+
+def _bands(shard: Shard, rows: Sequence[int]) -> list[TickBand]:
     with shard.lock:
-        bands = shard.over_time.bands()
-    meant = (band for band in bands if _is_of(band.series, wanted) and metric in {None, band.quantity})
-    return [_time_window(band, shard) for band in islice(meant, limit)]
+        return shard.over_time.bands(rows)
 
 
 def _time_window(band: TickBand, shard: Shard) -> Baseline:

@@ -8,6 +8,7 @@ from aiohttp import web
 
 from sentinel.alerting.channel import ChannelStatus
 from sentinel.api.access import Keys
+from sentinel.api.peers import Peers
 from sentinel.config.schema import Config
 from sentinel.core.errors import RetryableError
 from sentinel.core.ports import Clock, Commands, Outcome, Query
@@ -43,9 +44,11 @@ class Context:
         faults: further reasons for not being ready, from the sources.
         events_per_s: events stored per second over the last ten.
         alerts: what people were told; receivers: how each of those they are sent to does.
+        alarms: what the daemon tells people of itself now.
         keys: the API keys; None when there is no place for them, and then a key opens nothing.
         commands: where commands for the detectors go; None when nobody takes them.
         feedback: what people think of anomalies; markers: what they told the detectors. None when there is no place for them.
+        peers: the other replicas of the group; None when this one is alone.
         started: whether sources are open; until then the daemon is starting.
     """
 
@@ -62,10 +65,12 @@ class Context:
     started_ns: int
     alerts: Alerts
     receivers: Callable[[], Sequence[ChannelStatus]]
+    alarms: Callable[[], list[str]] = list
     keys: Keys | None = None
     commands: Commands | None = None
     feedback: Feedback | None = None
     markers: Markers | None = None
+    peers: Peers | None = None
     started: bool = False
     stopping: bool = False
 

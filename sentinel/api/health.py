@@ -1,5 +1,7 @@
 """Probes: by progress, not by being up."""
 
+from collections.abc import Sequence
+
 import msgspec
 from aiohttp import web
 
@@ -10,11 +12,12 @@ from sentinel.core.timestamp import rfc3339
 
 
 class Health(msgspec.Struct, omit_defaults=True):
-    """`healthy`, or `unhealthy` with reasons."""
+    """`healthy`, or `unhealthy` with reasons. Alarms are told, and make nothing unhealthy by themselves."""
 
     status: str
     timestamp: str
     reasons: list[str] = []
+    alarms: list[str] = []
 
 
 async def live(request: web.Request) -> web.Response:
@@ -26,7 +29,7 @@ async def live(request: web.Request) -> web.Response:
 async def ready(request: web.Request) -> web.Response:
     """Whether the daemon makes progress and may get traffic."""
     context = request.app[CONTEXT]
-    return _answer(context, context.reasons())
+    return _answer(context, context.reasons(), context.alarms())
 
 
 async def startup(request: web.Request) -> web.Response:
@@ -35,8 +38,8 @@ async def startup(request: web.Request) -> web.Response:
     return _answer(context, [] if context.started else ["starting"])
 
 
-def _answer(context: Context, reasons: list[str]) -> web.Response:
-    body = Health("unhealthy" if reasons else "healthy", rfc3339(context.clock.now_ns()), reasons)
+def _answer(context: Context, reasons: list[str], alarms: Sequence[str] = ()) -> web.Response:
+    body = Health("unhealthy" if reasons else "healthy", rfc3339(context.clock.now_ns()), reasons, list(alarms))
     return reply(body, 503 if reasons else 200)
 
 

@@ -12,6 +12,7 @@ from sentinel.api import (
     alerts,
     anomalies,
     baselines,
+    budgets,
     events,
     feedback,
     guard,
@@ -47,7 +48,8 @@ def operations(context: Context) -> tuple[Operation, ...]:
 
     about = {200: "OpenAPI 3.1"}
     itself = Operation("GET", "/api/v1/openapi.json", description, "This document", about, tag="daemon", early=True, scope=Scope.READ)
-    queries = (*telemetry.OPERATIONS, *anomalies.OPERATIONS, *alerts.OPERATIONS, *baselines.OPERATIONS, *traffic.OPERATIONS)
+    now = (*baselines.OPERATIONS, *budgets.OPERATIONS, *traffic.OPERATIONS)
+    queries = (*telemetry.OPERATIONS, *anomalies.OPERATIONS, *alerts.OPERATIONS, *now)
     told = (*feedback.OPERATIONS, *markers.OPERATIONS)
     documented = (*health.OPERATIONS, *events.OPERATIONS, *queries, *told, *status.operations(context), *log_level.OPERATIONS, itself)
     described |= openapi.document(documented, keys_required=keys_required(context.config.api))

@@ -13,6 +13,7 @@ from sentinel.api import params
 from sentinel.api.access import metrics_are_public
 from sentinel.api.context import CONTEXT, Context
 from sentinel.api.operation import Operation, reply
+from sentinel.api.peers import OWN_SCOPE, SCOPE, SCOPES, Missing
 from sentinel.core.access import Scope
 from sentinel.core.timestamp import rfc3339
 from sentinel.detection.plugin_run import Failure
@@ -56,8 +57,16 @@ class Status(msgspec.Struct, kw_only=True):
     receivers: list[ChannelStatus]
     plugin_failures: list[PluginFailure]
     health: Feeling
+    alarms: list[str]
     watermark: str | None
     rss_bytes: int
+
+
+class StatusOfAll(Status, kw_only=True, omit_defaults=True):
+    """The status of the replica that is asked; with `scope=all` also those of the others, and who of them did not answer."""
+
+    others: list[Status] = []
+    missing: list[Missing] = []
 
 
 class PartitionAccount(msgspec.Struct, kw_only=True):
@@ -73,23 +82,26 @@ class PartitionAccount(msgspec.Struct, kw_only=True):
     imbalance: int
 
 
-class LedgerSheet(msgspec.Struct):
-    """All accounts; balanced when no event is nowhere."""
+class LedgerSheet(msgspec.Struct, omit_defaults=True):
+    """All accounts; balanced when no event is nowhere. `missing` is there when replicas did not answer: their accounts are left out."""
 
     balanced: bool
     partitions: list[PartitionAccount]
+    missing: list[Missing] = []
 
 
 async def status(request: web.Request) -> web.Response:
     """What it is doing, how much, and how it feels."""
     context = request.app[CONTEXT]
-    params.known(request.query, ())
+    params.known(request.query, (OWN_SCOPE,))
+    everybody = params.choice(request.query, "scope", SCOPES) == "all"
+    others, missing = await context.peers.ask(request, Status) if context.peers is not None and everybody else ([], [])
     pipeline, total, reasons = context.pipeline, context.pipeline.ledger.total(), context.reasons()
-    shards = list(pipeline.shards.values())
+    alarms, shards = context.alarms(), list(pipeline.shards.values())
     watermark = max((shard.watermark_ns for shard in shards), default=0)
     now_ns = context.clock.now_ns()
     return reply(
-        Status(
+        StatusOfAll(
             version=__version__,
             mode=context.mode,
             started_at=rfc3339(context.started_ns),
@@ -112,17 +124,22 @@ async def status(request: web.Request) -> web.Response:
             plugin_failures=[
                 PluginFailure(str(shard.source), failure) for shard in shards for failure in shard.over_time.plugins.failures()
             ],
-            health=Feeling("degraded" if reasons else "healthy", reasons),
+            health=Feeling("degraded" if reasons or alarms else "healthy", [*reasons, *alarms]),
+            alarms=alarms,
             watermark=rfc3339(watermark) if watermark else None,
             rss_bytes=rss_bytes(),
+            others=others,
+            missing=missing,
         )
     )
 
 
 async def ledger(request: web.Request) -> web.Response:
     """Received = stored + dead-lettered + duplicate + filtered + in flight, per partition, since start."""
-    accounts = request.app[CONTEXT].pipeline.ledger.accounts
-    params.known(request.query, ())
+    context = request.app[CONTEXT]
+    accounts = context.pipeline.ledger.accounts
+    params.known(request.query, (SCOPE,))
+    alone = params.choice(request.query, "scope", SCOPES) == "replica"
     partitions = [
         PartitionAccount(
             partition=str(source),
@@ -136,7 +153,11 @@ async def ledger(request: web.Request) -> web.Response:
         )
         for source, account in accounts.items()
     ]
-    return reply(LedgerSheet(not any(account.imbalance for account in accounts.values()), partitions))
+    missing: list[Missing] = []
+    if context.peers is not None and not alone:
+        answers, missing = await context.peers.ask(request, LedgerSheet)
+        partitions += [account for sheet in answers for account in sheet.partitions]
+    return reply(LedgerSheet(not any(account.imbalance for account in partitions), partitions, missing))
 
 
 async def metrics(request: web.Request) -> web.Response:
@@ -159,7 +180,19 @@ def operations(context: Context) -> tuple[Operation, ...]:
     api, shown, sheet = context.config.api, {200: "Status"}, {200: "Ledger"}
     scrape = Scope.PUBLIC if metrics_are_public(api) else Scope.READ
     return (
-        Operation("GET", "/api/v1/status", status, "What the daemon is doing", shown, result=Status, tag="daemon", scope=Scope.READ),
-        Operation("GET", "/api/v1/ledger", ledger, "The conservation ledger", sheet, result=LedgerSheet, tag="daemon", scope=Scope.READ),
+        Operation(
+            "GET",
+            "/api/v1/status",
+            status,
+            "What the daemon is doing",
+            shown,
+            (OWN_SCOPE,),
+            result=StatusOfAll,
+            tag="daemon",
+            scope=Scope.READ,
+        ),
+        Operation(
+            "GET", "/api/v1/ledger", ledger, "The conservation ledger", sheet, (SCOPE,), result=LedgerSheet, tag="daemon", scope=Scope.READ
+        ),
         Operation("GET", api.metrics_path, metrics, "Prometheus metrics", {200: "Metrics"}, tag="daemon", early=True, scope=scrape),
     )

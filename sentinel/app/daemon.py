@@ -9,18 +9,26 @@ from functools import partial
 from sentinel.api.context import Context, Ingest
 from sentinel.api.server import Server
 from sentinel.app import state
+from sentinel.app.alarms import SelfWatch, instance_of
 from sentinel.app.alerts import Alerts, wanted
+from sentinel.app.canary import Canaries, Perch
+from sentinel.app.checkpoints import checkpoints_of, folders_of
 from sentinel.app.clock import SystemClock
 from sentinel.app.housekeeping import Housekeeping
+from sentinel.app.perches import QueuePerch, TopicPerch
+from sentinel.app.replicas import Group, shares
 from sentinel.app.startup import Restores, Startup, Tell
 from sentinel.app.stores import stores_of
 from sentinel.config.schema import Config
-from sentinel.core.batch import CleanBatch, DeadLetter, Delivery
+from sentinel.core.batch import CleanBatch, PartitionId
+from sentinel.core.canary import canary_key
+from sentinel.core.delivery import Delivery
 from sentinel.core.ports import Sink, Source
+from sentinel.core.reject import DeadLetter
 from sentinel.ingestion.dead_letter import FileDeadLetters, KafkaDeadLetters
 from sentinel.ingestion.files import FileSource
 from sentinel.ingestion.kafka import KafkaSource
-from sentinel.ingestion.queue import QueueSource
+from sentinel.ingestion.queue import HTTP_LOG, QueueSource
 from sentinel.ingestion.relay import KafkaRelay
 from sentinel.ingestion.sanitize import Sanitizer
 from sentinel.observability.logs import get
@@ -35,7 +43,6 @@ from sentinel.state.database import StateDatabase
 from sentinel.state.feedback import Feedback
 from sentinel.state.key_cache import KeyCache
 from sentinel.state.markers import Markers
-from sentinel.storage.checkpoints import DirectoryCheckpoints
 
 log = get(__name__)
 
@@ -71,9 +78,11 @@ class Daemon:
         self._state = StateDatabase(config.state, where.state / "state.db")
         self._keys = KeyCache(self._state, self.clock, self.metrics)
         self.alerts = Alerts(config, self._state, self.clock, self.metrics) if wanted(config.alerting) else None
-        self._saved = DirectoryCheckpoints(where.checkpoints) if config.detection.baseline.enable_persistence else None
+        self._saved = checkpoints_of(config, where)
+        self._folders = folders_of(config, where)
         checkpoints = self._checkpoints_of(config)
-        sinks = Sinks(self.store, self._dead_letters, self.alerts, self._stores.shared_ids)
+        self._canaries = self._canaries_of(config)
+        sinks = Sinks(self.store, self._dead_letters, self.alerts, self._stores.shared_ids, self._canaries)
         self.pipeline = Pipeline(config, self._rules, sinks, checkpoints, self.metrics, self.clock, self._worker)
         self._restores = Restores(self.pipeline)
         self._kafka = KafkaSource(kafka, self._restores, self.clock, self.metrics) if kafka else None
@@ -84,17 +93,20 @@ class Daemon:
         self._told_to_stop = asyncio.Event()
         self._closed = False
         self.context = self._context()
+        self._watch = self._self_watch() if config.alarms.enabled else None
         self.server = Server(self.context)
+        self._group = Group(config, where, self._state, self.clock, self._doing) if shares(config) else None
+        self.context.peers = self._group.peers if self._group is not None else None
 
     # ---------------------------------------------------------------------------------------------------------- wiring
 
     def _rules_of(self, config: Config) -> Rules:
         ingestion = config.ingestion
         sanitizer = Sanitizer(ingestion.parsing, ingestion.validation, config.privacy, ingestion.dead_letters, self._key)
-        return Rules(ingestion.parsing, ingestion.validation, sanitizer)
+        return Rules(ingestion.parsing, ingestion.validation, sanitizer, canary_key(self._key))
 
     def _checkpoints_of(self, config: Config) -> Checkpoints:
-        return Checkpoints(self._saved, config.detection, config.ingestion.dedupe.window_events, self.metrics)
+        return Checkpoints(self._saved, config.detection, config.ingestion.dedupe.window_events, self.metrics, self._folders)
 
     def _queue_source(self) -> QueueSource | None:
         ingestion = self.config.ingestion
@@ -146,6 +158,36 @@ class Daemon:
             markers=Markers(self._state),
         )
 
+    def _canaries_of(self, config: Config) -> Canaries | None:
+        if not config.canary.enabled:
+            return None
+        limits = config.ingestion.validation
+        latency_ms = min(max(1.0, limits.min_latency_ms), limits.max_latency_ms)
+        outbox = self.alerts.canary_outbox() if self.alerts is not None else None
+        return Canaries(config.canary, latency_ms, canary_key(self._key), outbox, instance_of(config), self.metrics, self.clock)
+
+    def _perch(self) -> Perch | None:
+        """Where canaries are let go; None where everything is read from files."""
+        if self.config.ingestion.kafka is not None:
+            return TopicPerch(self.config.ingestion.kafka)
+        return QueuePerch(self._queue) if self._queue is not None else None
+
+    def _canary_logs(self) -> list[PartitionId]:
+        """The logs canaries are sent to: those of Kafka that are ours, or the queue."""
+        kafka = self.config.ingestion.kafka
+        topic = HTTP_LOG.topic if kafka is None else kafka.topic
+        return [source for source in self.pipeline.shards if source.topic == topic]
+
+    def _self_watch(self) -> SelfWatch:
+        silent = self._canaries.silent if self._canaries is not None else list
+        watch = SelfWatch(self.config, self.context, self.alerts, silent, lambda: self._restores.refused)
+        self.context.alarms = watch.reasons
+        return watch
+
+    def _doing(self) -> tuple[list[PartitionId], int]:
+        """What other replicas want to know of this one."""
+        return list(self.pipeline.shards), self.server.port
+
     def _faults(self) -> list[str]:
         return [f"{partition}: {reason}" for partition, reason in self._kafka.faults.items()] if self._kafka else []
 
@@ -182,7 +224,13 @@ class Daemon:
             else:
                 # It asks the store where to go on.
                 await startup.dependency(type(source).__name__, source)
+        if self._canaries is not None and (perch := self._perch()) is not None:
+            await startup.step("sending canaries", partial(self._canaries.open, perch, self._canary_logs))
+        if self._group is not None:
+            await startup.step("finding the other replicas", self._group.open)
         self._housekeeping.start(self.context, self.store)
+        if self._watch is not None:
+            self._watch.start()
         self.context.started = True
         log.info("ready", mode=self.context.mode, address=self.config.api.bind_addr, port=self.server.port)
 
@@ -228,6 +276,9 @@ class Daemon:
             self._housekeeping,
             self._relay,
             *self.sources,
+            self._canaries,
+            self._group,
+            self._watch,
         ]
         async with contextlib.AsyncExitStack() as opened:
             opened.callback(self._worker.shutdown, wait=False)

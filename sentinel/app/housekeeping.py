@@ -1,4 +1,4 @@
-"""What runs beside the loop: gauges, rates, time marks, retention."""
+"""What runs beside the loop: gauges, rates, time marks, retention, and a look at the loop itself."""
 
 import asyncio
 import contextlib
@@ -6,6 +6,7 @@ from collections import deque
 from typing import Protocol
 
 from sentinel.api.context import Context
+from sentinel.app.split_series import SplitSeries
 from sentinel.core.batch import PartitionId
 from sentinel.core.errors import SentinelError
 from sentinel.observability.logs import get
@@ -15,6 +16,8 @@ MARK_EVERY_S = 2.0
 """How often detectors are told that time has passed: silence is noticed so much later at most."""
 PRUNE_EVERY_S = 60.0
 RATE_TICKS = 10
+PROBE_S = 0.05
+"""How often it is looked how late the event loop runs a timer."""
 
 log = get(__name__)
 
@@ -28,12 +31,14 @@ class Pruned(Protocol):
 
 
 class Housekeeping:
-    """Once a second: refresh gauges; once a tick: mark the time; once a minute: delete what retention no longer covers."""
+    """Once a second: refresh gauges; once a tick: mark the time; once a minute: delete what is old enough, count split series."""
 
     def __init__(self) -> None:
         self._stored: deque[tuple[float, int]] = deque(maxlen=RATE_TICKS + 1)
         self._learned: dict[PartitionId, int] = {}
-        self._task: asyncio.Task[None] | None = None
+        self._split = SplitSeries()
+        self._lag_s = 0.0
+        self._tasks: list[asyncio.Task[None]] = []
 
     def events_per_s(self) -> float:
         """Events stored per second over the last ticks."""
@@ -46,23 +51,24 @@ class Housekeeping:
         """Begin. What the shards have learned until now is restored state, not news."""
         self._learned = _learned(context)
         self._refresh(context)  # the first look at the metrics finds all of them
-        self._task = asyncio.create_task(self._run(context, store), name="housekeeping")
+        self._tasks = [
+            asyncio.create_task(self._run(context, store), name="housekeeping"),
+            asyncio.create_task(self._probe(context), name="loop probe"),
+        ]
 
     async def close(self) -> None:
         """End. Twice is harmless."""
-        if self._task is not None:
-            self._task.cancel()
+        tasks, self._tasks = self._tasks, []
+        for task in tasks:
+            task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
-                await self._task
-            self._task = None
+                await task
 
     async def _run(self, context: Context, store: Pruned) -> None:
         clock = context.clock
         pruned_at = marked_at = clock.monotonic()
         while True:
-            due = clock.monotonic() + TICK_S
             await clock.sleep(TICK_S)
-            context.metrics.event_loop_lag_seconds.set(max(0.0, clock.monotonic() - due))
             self._refresh(context)
             if clock.monotonic() - marked_at >= MARK_EVERY_S:
                 marked_at = clock.monotonic()
@@ -70,12 +76,26 @@ class Housekeeping:
             if clock.monotonic() - pruned_at >= PRUNE_EVERY_S:
                 pruned_at = clock.monotonic()
                 await self._prune(context, store)
+                await self._split.look(context)
+
+    async def _probe(self, context: Context) -> None:
+        """Sleep for a moment, see how late we wake, and begin anew: whatever blocks the loop for longer shows."""
+        clock = context.clock
+        while True:
+            due = clock.monotonic() + PROBE_S
+            await clock.sleep(PROBE_S)
+            late_s = max(0.0, clock.monotonic() - due)
+            self._lag_s = max(self._lag_s, late_s)
+            context.metrics.event_loop_stall_seconds.observe(late_s)
 
     def _refresh(self, context: Context) -> None:
         metrics, pipeline = context.metrics, context.pipeline
         total = pipeline.ledger.total()
         self._stored.append((context.clock.monotonic(), total.stored))
         metrics.ready.set(0 if context.reasons() else 1)
+        metrics.event_loop_lag_seconds.set(self._lag_s)
+        self._lag_s = 0.0
+        metrics.event_loop_tasks.set(len(asyncio.all_tasks()))
         metrics.ledger_imbalance.set(total.imbalance)
         metrics.events_in_flight.set(total.in_flight)
         metrics.queue_bytes.labels("pipeline").set(pipeline.in_flight_bytes)

@@ -1,8 +1,6 @@
 """Running a daemon as a process: event loop, signals, supervisor, exit code."""
 
 import asyncio
-import ctypes
-import gc
 import os
 import signal
 from collections.abc import Awaitable, Callable, Coroutine
@@ -10,6 +8,7 @@ from typing import Any
 
 import uvloop
 
+from sentinel.app import memory
 from sentinel.app.daemon import Daemon
 from sentinel.app.notify import Notifier, beat
 from sentinel.app.reload import Reloader, Reread, parts_of
@@ -22,7 +21,9 @@ log = get(__name__)
 Beside = Callable[[Daemon], Awaitable[None]]
 
 
-def serve(config: Config, beside: Beside | None = None, *, reread: Reread | None = None, wait_s: float = 0.0) -> None:
+def serve(
+    config: Config, beside: Beside | None = None, *, reread: Reread | None = None, wait_s: float = 0.0, leash: int | None = None
+) -> None:
     """Run until told to stop. Raises StartupError when it cannot start.
 
     Args:
@@ -30,20 +31,24 @@ def serve(config: Config, beside: Beside | None = None, *, reread: Reread | None
         beside: runs beside the daemon once it is ready, and is cancelled at the end (the demo's traffic).
         reread: reads the configuration anew at SIGHUP; without it SIGHUP stops, as the end of a terminal should.
         wait_s: how long to wait for dependencies that are not there yet, in seconds.
+        leash: file descriptor of a pipe whose end is one more way to be told to stop, once; it tells nothing to whom a signal told already.
     """
+    memory.separate_large_blocks()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_serve(config, beside, reread, wait_s))
+        runner.run(_serve(config, beside, reread, wait_s, leash))
 
 
-async def _serve(config: Config, beside: Beside | None, reread: Reread | None, wait_s: float) -> None:
+async def _serve(config: Config, beside: Beside | None, reread: Reread | None, wait_s: float, leash: int | None) -> None:
     notifier = Notifier.of(os.environ)
     daemon = Daemon(config, wait_s, notifier.starting)
     starting = asyncio.ensure_future(daemon.start())
     signals = Signals(daemon, starting, notifier, Reloader(daemon, parts_of(daemon), reread) if reread else None)
     signals.listen()
+    if leash is not None:
+        signals.follow(leash)
     try:
         if await _started(daemon, starting):
-            tune_memory()
+            memory.settle()
             notifier.ready(daemon.status())
             aside = [_tell(beat(notifier, daemon.clock, daemon.pipeline.progress.stalled, daemon.status)), signals.reload_when_told()]
             await _beside(daemon, [*aside, _tell(beside(daemon))] if beside else aside)
@@ -76,21 +81,6 @@ async def _beside(daemon: Daemon, work: list[Coroutine[Any, Any, None]]) -> None
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def tune_memory() -> None:
-    """Events come and go as columns: almost all garbage dies young, and full collections only cost. What the start took is given back."""
-    gc.collect()
-    gc.freeze()
-    _trim()
-    gc.set_threshold(1_000_000, 20, 100)
-
-
-def _trim() -> None:
-    """Let glibc give free memory back to the system; other C libraries do so by themselves."""
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    if trim is not None:
-        trim(0)
-
-
 async def _tell(extra: Awaitable[None]) -> None:
     """Its failure is told at once; the daemon goes on."""
     try:
@@ -120,6 +110,18 @@ class Signals:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop, number)
         loop.add_signal_handler(signal.SIGHUP, *((self._stop, signal.SIGHUP) if self._reloader is None else (self._told_to_reload.set,)))
+
+    def follow(self, leash: int) -> None:
+        """Stop at the end of this pipe, as at a first signal."""
+        loop = asyncio.get_running_loop()
+
+        def readable() -> None:
+            if not os.read(leash, 1):
+                loop.remove_reader(leash)
+                if not self._told_to_stop:
+                    self._stop(signal.SIGTERM)
+
+        loop.add_reader(leash, readable)
 
     def _stop(self, number: signal.Signals) -> None:
         if self._told_to_stop:

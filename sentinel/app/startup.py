@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from sentinel.core.batch import PartitionId
-from sentinel.core.errors import RetryableError, SentinelError, StartupError
+from sentinel.core.errors import CredentialsError, RetryableError, SentinelError, StartupError
 from sentinel.core.ports import Clock, PartitionOwner
 from sentinel.observability.logs import get
 
@@ -81,12 +81,17 @@ class Startup:
 
 
 class Restores:
-    """A `PartitionOwner` that passes everything on, and knows what is being restored."""
+    """A `PartitionOwner` that passes everything on, and knows what is being restored.
+
+    Attributes:
+        refused: why the last restore failed, when it was for refused credentials; None otherwise.
+    """
 
     def __init__(self, owner: PartitionOwner) -> None:
         self._owner = owner
         self._under_way: PartitionId | None = None
         self._done = 0
+        self.refused: str | None = None
 
     @property
     def status(self) -> str | None:
@@ -98,12 +103,17 @@ class Restores:
         self._under_way = source
         try:
             start = await self._owner.assigned(source, committed, epoch, rereadable=rereadable)
+        except CredentialsError as error:
+            self.refused = str(error)
+            raise
         finally:
             self._under_way = None
+        self.refused = None
         self._done += 1
         return start
 
     async def revoked(self, source: PartitionId) -> None:
         """As the owner does."""
         await self._owner.revoked(source)
+        self.refused = None
         self._done = max(0, self._done - 1)

@@ -98,6 +98,14 @@ def local_cluster(config: Config, where: Places) -> str:
     """
     if config.storage.influxdb is None and config.state.url is None:
         return LOCAL_CLUSTER
+    return f"{LOCAL_CLUSTER}-{instance_name(where)}"
+
+
+def instance_name(where: Places) -> str:
+    """This daemon's own name, which stays in the state directory; made on first use.
+
+    Raises StartupError when it cannot be read or written.
+    """
     try:
         if not where.instance.exists():
             unfinished = where.instance.with_suffix(".new")
@@ -110,4 +118,4 @@ def local_cluster(config: Config, where: Places) -> str:
         raise StartupError(
             f"{where.instance} does not hold the name it was made with. Put it back from a backup, or delete it for a new one."
         )
-    return f"{LOCAL_CLUSTER}-{name}"
+    return name

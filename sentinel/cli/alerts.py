@@ -8,6 +8,7 @@ from typing import Final
 import click
 import msgspec
 
+from sentinel.cli.options import config_file, json_output
 from sentinel.cli.problems import show
 from sentinel.config.loader import load, locate
 from sentinel.core.alert import AlertStatus
@@ -33,10 +34,8 @@ def alerts() -> None:
 @click.option("--model", help="Only this model.")
 @click.option("--type", "kind", help="Only this type, such as latency_spike.")
 @click.option("--limit", default=50, show_default=True, type=click.IntRange(1, MOST), help="Most alerts shown.")
-@click.option(
-    "--config", "file", type=click.Path(path_type=Path), metavar="FILE", help="Configuration; default: SENTINEL_CONFIG, else built in."
-)
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@config_file
+@json_output
 def list_alerts(
     status: str | None,
     severity: str | None,

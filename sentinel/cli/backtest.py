@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from sentinel.cli.options import json_output
 from sentinel.cli.past import check_target, loaded, past, past_options, progress, write
 from sentinel.cli.problems import show
 from sentinel.cli.tables import table
@@ -29,7 +30,7 @@ _COLOURS: Final = ("blue", "yellow", "red")
 @past_options
 @click.option("--against", type=click.Path(path_type=Path), metavar="FILE", help="Compare with this configuration on the same events.")
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Write a report with plots, one HTML file.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@json_output
 def backtest(
     file: Path | None,
     files: tuple[Path, ...],

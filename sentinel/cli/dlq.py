@@ -4,9 +4,8 @@ import asyncio
 import json
 import time
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 import click
@@ -23,14 +22,13 @@ from sentinel.app.dead_letters.to_url import url_target
 from sentinel.app.dead_letters.words import WORDS, tallied
 from sentinel.app.report.markup import printable, shorten
 from sentinel.app.report.units import counted
-from sentinel.cli.past import loaded, parse_time, progress
+from sentinel.cli.options import config_file, json_output, parse_time, together
+from sentinel.cli.past import loaded, progress
 from sentinel.cli.problems import show
 from sentinel.cli.tables import table
 from sentinel.config.schema import Config
 from sentinel.core.errors import RejectCode
 from sentinel.observability import logs
-
-Command = TypeVar("Command", bound=Callable[..., Any])
 
 MOST_SHOWN: Final = 10_000
 MOST_REPLAYED: Final = 100_000
@@ -40,11 +38,7 @@ DETAIL_CHARS: Final = 72
 DAY_NS: Final = 86_400_000_000_000
 _COLOURS: Final = {Fate.PASSES: "green", Fate.SENT: "green", Fate.REFUSED: "red", Fate.NOT_TAKEN: "red", Fate.MISSING: "yellow"}
 
-_config = click.option(
-    "--config", "file", type=click.Path(path_type=Path), metavar="FILE", help="Configuration; default: SENTINEL_CONFIG, else built in."
-)
-_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-_FILTERS: Final = (
+_filters: Final = together(
     click.option(
         "--code", "codes", multiple=True, type=click.Choice([code.value for code in RejectCode]), help="Only this code. Repeatable."
     ),
@@ -62,13 +56,7 @@ _FILTERS: Final = (
     ),
     click.option("--until", "--end", "end_ns", metavar="TIME", callback=parse_time, help="Received before this time."),
 )
-
-
-def _filters(command: Command) -> Command:
-    """The options that say which letters are meant."""
-    for option in reversed(_FILTERS):
-        command = option(command)
-    return command
+"""Which letters are meant."""
 
 
 @click.group()
@@ -86,8 +74,8 @@ def dlq() -> None:
 @dlq.command(name="ls")
 @_filters
 @click.option("--limit", default=50, show_default=True, type=click.IntRange(1, MOST_SHOWN), help="Most letters shown.")
-@_config
-@_json
+@config_file
+@json_output
 def list_letters(
     codes: tuple[str, ...],
     log: str | None,
@@ -121,8 +109,8 @@ def list_letters(
 @click.argument("log")
 @click.argument("offset", type=click.IntRange(0))
 @click.option("--sub", default=0, show_default=True, type=click.IntRange(0), metavar="N", help="Which event of its record.")
-@_config
-@_json
+@config_file
+@json_output
 def show_letter(log: str, offset: int, sub: int, file: Path | None, *, as_json: bool) -> int:
     """Show the letter of the record at OFFSET of LOG, whole. LOG is cluster/topic/partition, or only topic/partition."""
     name, chosen = _chosen(_config_of(file), Wanted(log=log, offset=offset, sub=sub), MOST_SHOWN)
@@ -157,8 +145,8 @@ def show_letter(log: str, offset: int, sub: int, file: Path | None, *, as_json: 
 @click.option(
     "--limit", default=10_000, show_default=True, type=click.IntRange(1, MOST_REPLAYED), help="More letters are refused, not cut."
 )
-@_config
-@_json
+@config_file
+@json_output
 def replay_letters(
     ids: tuple[str, ...],
     codes: tuple[str, ...],
@@ -251,7 +239,7 @@ def _verdict_data(verdict: Verdict) -> dict[str, str]:
 @click.option("--older-than", "days", type=click.FloatRange(0), metavar="DAYS", help="Only letters of records received longer ago.")
 @click.option("--all", "everything", is_flag=True, help="All letters.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
-@_config
+@config_file
 def purge(days: float | None, file: Path | None, *, everything: bool, yes: bool) -> int:
     """Delete dead letters for good. The daemon may run meanwhile: what it writes during a purge stays.
 

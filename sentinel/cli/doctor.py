@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from sentinel.cli.options import config_file
 from sentinel.cli.problems import show
 from sentinel.config.loader import Loaded, draft, locate
 from sentinel.config.schema import Config
@@ -24,9 +25,7 @@ COLOURS = {"ok": "green", "warning": "yellow", "failed": "red"}
 
 
 @click.command()
-@click.option(
-    "--config", "file", type=click.Path(path_type=Path), metavar="FILE", help="Configuration; default: SENTINEL_CONFIG, else built in."
-)
+@config_file
 @click.option("--send-test-alert", is_flag=True, help="Also send a test alert to every configured receiver.")
 @click.option("--json", "as_json_text", is_flag=True, help="Print JSON.")
 def doctor(file: Path | None, *, send_test_alert: bool, as_json_text: bool) -> int:

@@ -14,6 +14,7 @@ from typing import Final, TypeVar
 import click
 from sqlalchemy import Connection
 
+from sentinel.cli.options import config_file, json_output
 from sentinel.cli.problems import show
 from sentinel.config.loader import load, locate
 from sentinel.core.access import KID_BYTES, SECRET_BYTES, ApiKey, Role, digest_of, kid_of, roles_of, spelled
@@ -29,11 +30,6 @@ LONGEST_NAME: Final = 64
 LONGEST_DAYS: Final = 3_650
 _MS: Final = 10**6
 _UNIT_NS: Final = {"m": 60 * 10**9, "h": 3_600 * 10**9, "d": 86_400 * 10**9}
-
-_config = click.option(
-    "--config", "file", type=click.Path(path_type=Path), metavar="FILE", help="Configuration; default: SENTINEL_CONFIG, else built in."
-)
-_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
 def _span_ns(_ctx: click.Context, _param: click.Parameter, value: str | None) -> int | None:
@@ -65,8 +61,8 @@ def keys() -> None:
 @click.option(
     "--expires", "expires_after_ns", callback=_span_ns, metavar="SPAN", help="Opens nothing after this time, like 90d; default: never."
 )
-@_config
-@_json
+@config_file
+@json_output
 def create(role: str, name: str, expires_after_ns: int | None, file: Path | None, *, as_json: bool) -> int:
     """Make a key and print it. This is the only time it can be seen: what is kept opens nothing.
 
@@ -87,8 +83,8 @@ def create(role: str, name: str, expires_after_ns: int | None, file: Path | None
 
 
 @keys.command(name="ls")
-@_config
-@_json
+@config_file
+@json_output
 def list_keys(file: Path | None, *, as_json: bool) -> int:
     """List all keys, revoked ones as well, the oldest first. Secrets cannot be shown."""
     place, found = _in_database(file, kept.listed)
@@ -104,8 +100,8 @@ def list_keys(file: Path | None, *, as_json: bool) -> int:
 
 @keys.command()
 @click.argument("kid", callback=lambda _ctx, _param, given: kid_of(given))
-@_config
-@_json
+@config_file
+@json_output
 def revoke(kid: str, file: Path | None, *, as_json: bool) -> int:
     """Let the key KID open nothing any more. Doing it again changes nothing."""
     now_ns = _now_ns()

@@ -8,12 +8,12 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Final
 
 import click
 
+from sentinel.cli.options import config_file, parse_time, together
 from sentinel.cli.run import prepare_numerics
 from sentinel.config.checks import check_run
 from sentinel.config.loader import Loaded, load, locate
@@ -24,28 +24,12 @@ from sentinel.observability import logs
 if TYPE_CHECKING:
     from sentinel.app.backtest.reading import Past
 
-Command = TypeVar("Command", bound=Callable[..., Any])
-
 STEPS: Final = 1_000
 """Steps of a progress bar."""
 
 
-def parse_time(ctx: click.Context, param: click.Parameter, value: str | None) -> int | None:
-    """Nanoseconds since the epoch of an RFC 3339 time."""
-    if value is None:
-        return None
-    try:
-        moment = datetime.fromisoformat(value)
-    except ValueError as error:
-        raise click.BadParameter(f"{value!r} is no RFC 3339 time such as 2026-01-15T10:30:00Z", ctx, param) from error
-    since = moment.replace(tzinfo=moment.tzinfo or UTC) - datetime(1970, 1, 1, tzinfo=UTC)
-    return (since.days * 86_400 + since.seconds) * 1_000_000_000 + since.microseconds * 1_000
-
-
-_OPTIONS: Final = (
-    click.option(
-        "--config", "file", type=click.Path(path_type=Path), metavar="FILE", help="Configuration; default: SENTINEL_CONFIG, else built in."
-    ),
+past_options: Final = together(
+    config_file,
     click.option(
         "--input",
         "files",
@@ -66,13 +50,7 @@ _OPTIONS: Final = (
     ),
     click.option("--to", "--end", "end_ns", metavar="TIME", callback=parse_time, help="Only before this time."),
 )
-
-
-def past_options(command: Command) -> Command:
-    """The options that say where the past is."""
-    for option in reversed(_OPTIONS):
-        command = option(command)
-    return command
+"""Where the past is."""
 
 
 def loaded(file: Path | None, *, kafka: bool) -> Loaded:

@@ -2,15 +2,20 @@
 
 import os
 import shutil
+import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import click
 
+from sentinel.app.workers import supervise
+from sentinel.cli.options import config_file
 from sentinel.cli.problems import show, show_problems
-from sentinel.config.checks import check_run
+from sentinel.config.checks import check_run, check_workers
 from sentinel.config.loader import Loaded, draft, locate
 from sentinel.config.schema import Config
+from sentinel.config.workers import MOST_WORKERS, of_worker
 from sentinel.core.errors import StartupError
 from sentinel.observability import logs
 
@@ -18,9 +23,7 @@ BAD_CONFIGURATION = 3
 
 
 @click.command()
-@click.option(
-    "--config", "file", type=click.Path(path_type=Path), metavar="FILE", help="Configuration; default: SENTINEL_CONFIG, else built in."
-)
+@config_file
 @click.option(
     "--input", "inputs", multiple=True, metavar="PATH", help="Read a file of JSON lines, or - for standard input. May be repeated."
 )
@@ -35,7 +38,17 @@ BAD_CONFIGURATION = 3
     show_envvar=True,
     help="Wait so long for Kafka and others to come up, instead of failing at once.",
 )
-def run(file: Path | None, inputs: tuple[str, ...], *, exit_at_end: bool, wait_s: float) -> int:
+@click.option(
+    "--workers",
+    default=1,
+    metavar="N",
+    type=click.IntRange(1, MOST_WORKERS),
+    envvar="SENTINEL_WORKERS",
+    show_envvar=True,
+    help="Run so many daemons in one consumer group, to use so many cores. They need Kafka, InfluxDB and PostgreSQL.",
+)
+@click.option("--worker", "number", type=click.IntRange(1, MOST_WORKERS), hidden=True, help="Be this one of several; a supervisor says so.")
+def run(file: Path | None, inputs: tuple[str, ...], *, exit_at_end: bool, wait_s: float, workers: int, number: int | None) -> int:
     """Run the daemon until SIGTERM or Ctrl-C, or the end of its inputs.
 
     A first signal stops reading, finishes what was read and exits 0. A second one exits at once and says what was left. SIGHUP reads the
@@ -44,11 +57,15 @@ def run(file: Path | None, inputs: tuple[str, ...], *, exit_at_end: bool, wait_s
 
     def read() -> Loaded:
         found = draft(locate(file, os.environ), os.environ, read_secrets=True)
-        return replace(found, config=with_inputs(found.config, inputs, exit_at_end=exit_at_end))
+        config = with_inputs(found.config, inputs, exit_at_end=exit_at_end)
+        return replace(found, config=config if number is None else of_worker(config, number))
 
     loaded = read()
     problems = check_run(loaded)
-    show_problems(problems, err=True)
+    if workers > 1:
+        problems += check_workers(loaded, workers)
+    if number is None:
+        show_problems(problems, err=True)
     if any(problem.severity == "error" for problem in problems):
         show("sentinel run refuses this configuration; correct what is named above", err=True)
         return BAD_CONFIGURATION
@@ -56,12 +73,25 @@ def run(file: Path | None, inputs: tuple[str, ...], *, exit_at_end: bool, wait_s
     if config.ingestion.files.exit_at_end and not config.ingestion.files.paths:
         raise click.UsageError("--exit-at-end needs an --input, or ingestion.files.paths")
     start_logging(config)
-    show(f"sentinel: {loaded.origin}", err=True)
+    if number is None:
+        show(f"sentinel: {loaded.origin}", err=True)
+    else:
+        logs.mark(worker=number)
     prepare_numerics(Path(config.state_dir) / "numba")
+    if workers > 1:
+        supervise(partial(command_of, file, wait_s), workers, os.environ)
+        return 0
     from sentinel.app.serve import serve  # noqa: PLC0415  imports numba, which reads the variable set above
 
-    serve(config, reread=read, wait_s=wait_s)
+    serve(config, reread=read, wait_s=wait_s, leash=None if number is None else sys.stdin.fileno())
     return 0
+
+
+def command_of(file: Path | None, wait_s: float, number: int) -> list[str]:
+    """The command line of a worker."""
+    named = [] if file is None else ["--config", str(file)]
+    waiting = ["--wait-for-dependencies", str(wait_s)]
+    return [sys.executable, "-m", "sentinel.cli.main", "run", *named, *waiting, "--workers", "1", "--worker", str(number)]
 
 
 def with_inputs(config: Config, inputs: tuple[str, ...], *, exit_at_end: bool) -> Config:

@@ -1,7 +1,6 @@
 """`sentinel simulate`: LLM traffic with known faults, to standard output, the HTTP API or Kafka."""
 
 import asyncio
-import json
 import re
 import signal
 import sys
@@ -10,15 +9,16 @@ import time
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 import click
 
+from sentinel.cli.options import parse_time
+from sentinel.cli.simulate_summary import as_json, as_text
+
 if TYPE_CHECKING:  # the simulator is imported when the command runs, not when it is listed
     from sentinel.testing.faults import Fault
-    from sentinel.testing.playback import Sent
     from sentinel.testing.profiles import Fleet
     from sentinel.testing.simulator import Block, Simulator
     from sentinel.testing.targets import Target
@@ -79,16 +79,10 @@ class Wanted:
 
 def _parse_start(ctx: click.Context, param: click.Parameter, value: str | None) -> int | None:
     """Nanoseconds since the epoch of an RFC 3339 time."""
-    if value is None:
-        return None
-    try:
-        moment = datetime.fromisoformat(value)
-    except ValueError as error:
-        raise click.BadParameter(f"{value!r} is no RFC 3339 time such as 2026-01-15T10:30:00Z", ctx, param) from error
-    since = moment.replace(tzinfo=moment.tzinfo or UTC) - datetime(1970, 1, 1, tzinfo=UTC)
-    if since.days < 0:
+    start_ns = parse_time(ctx, param, value)
+    if start_ns is not None and start_ns < 0:
         raise click.BadParameter("simulated time starts in 1970", ctx, param)
-    return (since.days * 86_400 + since.seconds) * NS + since.microseconds * 1_000
+    return start_ns
 
 
 @click.command()
@@ -169,7 +163,7 @@ async def _run(wanted: Wanted) -> None:
             await target.close()
     seconds = time.monotonic() - began
     faults = sent.began(simulator.faults)
-    click.echo((_as_json if wanted.as_json else _as_text)(wanted.seed, sent, target, seconds, faults), err=True)
+    click.echo((as_json if wanted.as_json else as_text)(wanted.seed, sent, target, seconds, faults), err=True)
 
 
 def _simulator(wanted: Wanted, start_ns: int) -> "Simulator":
@@ -270,44 +264,3 @@ def _progress(limit: int | None) -> Iterator[Callable[[int], None]]:
         return
     with click.progressbar(length=limit, label="events", file=sys.stderr) as bar:
         yield bar.update
-
-
-def _as_text(_: int, sent: "Sent", target: "Target", seconds: float, faults: "list[Fault]") -> str:
-    speed = f"sent {sent.events:,} events in {seconds:.2f} s ({sent.events / seconds:,.0f}/s)"
-    told = [
-        f"  {fault.kind} on {fault.service}:{fault.model} from {_moment(fault.start_ns)} to {_moment(fault.end_ns)}" for fault in faults
-    ]
-    return "\n".join([f"{speed}, {target.accepted:,} accepted, {target.rejected:,} rejected; faults: {len(faults)}", *told])
-
-
-def _as_json(seed: int, sent: "Sent", target: "Target", seconds: float, faults: "list[Fault]") -> str:
-    labels = [
-        {
-            "kind": fault.kind,
-            "anomaly_type": fault.anomaly_type,
-            "service": fault.service,
-            "model": fault.model,
-            "start": _moment(fault.start_ns),
-            "end": _moment(fault.end_ns),
-            "strength": fault.strength,
-        }
-        for fault in faults
-    ]
-    return json.dumps(
-        {
-            "sent": sent.events,
-            "accepted": target.accepted,
-            "rejected": target.rejected,
-            "seconds": round(seconds, 3),
-            "events_per_s": round(sent.events / seconds, 1),
-            "seed": seed,
-            "last_event": None if sent.last_ns is None else _moment(sent.last_ns),
-            "faults": labels,
-        }
-    )
-
-
-def _moment(ts_ns: int) -> str:
-    """RFC 3339 in UTC, to the nanosecond."""
-    seconds, rest_ns = divmod(ts_ns, NS)
-    return f"{datetime.fromtimestamp(seconds, tz=UTC):%Y-%m-%dT%H:%M:%S}.{rest_ns:09d}Z"

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 import yaml
 
+from sentinel.cli.options import json_output
 from sentinel.cli.past import loaded, past, past_options, progress
 from sentinel.cli.problems import show
 from sentinel.cli.tables import table
@@ -26,7 +27,7 @@ MOST_LOST: Final = 20
 @click.option(
     "--max-alerts-per-week", "most_weekly", type=click.FloatRange(min=0), required=True, metavar="N", help="Alerts a week, all together."
 )
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@json_output
 def tune(
     file: Path | None,
     files: tuple[Path, ...],

@@ -17,8 +17,8 @@ REFUSALS: Final[Mapping[str, str]] = {
     "no_file": "A `*_file` key names a file that cannot be read.",
     "plaintext_kafka": "A broker on another machine is reached without encryption, and `security.insecure` is not true.",
     "plaintext": (
-        "InfluxDB, Redis, RabbitMQ or PostgreSQL on another machine is reached without encryption, and the section's `insecure` is not "
-        "true; or the webhook's URL begins with http://, and `allowed_networks` is empty."
+        "InfluxDB, Redis, RabbitMQ, PostgreSQL or the bucket of the checkpoints is reached on another machine without encryption, and the "
+        "section's `insecure` is not true; or the webhook's URL begins with http://, and `allowed_networks` is empty."
     ),
     "sasl_incomplete": "The SASL protocols are used without a user and a password.",
     "no_pseudonym_key": "Replicas share a Kafka group or a Redis on another machine, and no pseudonym key is given for them to share.",

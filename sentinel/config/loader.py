@@ -44,11 +44,6 @@ class Loaded:
     unset: frozenset[KeyPath]
 
     @property
-    def warnings(self) -> tuple[Problem, ...]:
-        """The problems that are no errors."""
-        return tuple(problem for problem in self.problems if problem.severity == "warning")
-
-    @property
     def origin(self) -> str:
         """One line that says what was loaded, for people."""
         if self.file is None:

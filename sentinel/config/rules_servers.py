@@ -31,6 +31,30 @@ def plaintext(loaded: Loaded) -> Iterator[Finding]:
         yield Finding(
             ("state", "tls"), "plaintext", what, "Set it to verify, or `insecure: true` if the network is trusted.", blocks_run=True
         )
+    saved = loaded.config.state.checkpoints
+    if (
+        saved.endpoint is not None
+        and not saved.endpoint.lower().startswith("https:")
+        and is_elsewhere(saved.endpoint)
+        and not saved.insecure
+    ):
+        what = "does not begin with https://: the detectors' state, with its names, can be read on the way"
+        cure = "Use https://, or set `insecure: true` if the network is trusted."
+        yield Finding(("state", "checkpoints", "endpoint"), "plaintext", what, cure, blocks_run=True)
+
+
+def checkpoint_credentials(loaded: Loaded) -> Iterator[Finding]:
+    """Half of a pair of credentials, and a bucket's settings without a bucket."""
+    saved, place = loaded.config.state.checkpoints, ("state", "checkpoints")
+    if (saved.access_key_id is None) != (saved.secret_access_key is None and saved.secret_access_key_file is None):
+        what = "has only one of access_key_id and secret_access_key"
+        cure = "Set both, or neither for what the environment or the machine's role gives."
+        yield Finding(place, "half_credentials", what, cure, severity="error")
+    if saved.url is None and place in loaded.positions:
+        yield Finding((*place, "url"), "unused_checkpoints", "is not set, so this section has no effect", "Set it to s3://BUCKET/PREFIX.")
+    if saved.url is not None and loaded.config.detection.baseline.persistence_path is not None:
+        what = "is set, so detection.baseline.persistence_path is not used"
+        yield Finding((*place, "url"), "unused_directory", what, "Remove one of the two.")
 
 
 def _servers(config: Config) -> Iterator[tuple[KeyPath, InfluxDB | Redis | RabbitMQ]]:

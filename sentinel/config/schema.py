@@ -6,17 +6,20 @@ from pydantic import Field
 
 from sentinel.config.secret import Secret
 from sentinel.config.section import Count, MetricName, Name, Positive, Section
-from sentinel.config.sections_alerting import Alerting, Deduplication, RabbitMQ, RetryConfig, Webhook
+from sentinel.config.sections_alarms import Alarms, Canary
+from sentinel.config.sections_alerting import Alerting, Deduplication, HttpUrl, RabbitMQ, RetryConfig, Webhook
 from sentinel.config.sections_detection import Baseline, Cusum, Detection, DetectorChoice, Iqr, Mad, Zscore
 from sentinel.config.sections_ingestion import DeadLetters, Dedupe, Files, HttpIngest, Ingestion, Kafka, KafkaSecurity, Parsing, Validation
 from sentinel.config.sections_state import StateDatabase
 from sentinel.config.sections_storage import Cache, Embedded, InfluxDB, Redis, Storage
 
 __all__ = [
+    "Alarms",
     "Alerting",
     "Api",
     "Baseline",
     "Cache",
+    "Canary",
     "Config",
     "Count",
     "Cusum",
@@ -69,6 +72,8 @@ class Api(Section):
 
     bind_addr: Name = "127.0.0.1:8080"
     """Address and port to listen on."""
+    advertise_url: HttpUrl | None = None
+    """Address under which the other replicas reach this one; absent = `bind_addr`, if that names a machine."""
     require_keys: bool | None = None
     """Turn callers without an API key away; absent = when `bind_addr` is not loopback. Make keys with `sentinel keys create`."""
     metrics_public: bool = False
@@ -138,6 +143,10 @@ class Config(Section):
     """The loop in between."""
     observability: Observability = Observability()
     """What the daemon tells about itself."""
+    alarms: Alarms = Alarms()
+    """What the daemon tells people of itself."""
+    canary: Canary = Canary()
+    """Synthetic events that show that the whole path works."""
 
 
 def json_schema() -> dict[str, Any]:

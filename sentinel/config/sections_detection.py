@@ -24,7 +24,7 @@ class Baseline(Section):
     enable_persistence: bool = True
     """Save and restore the state."""
     persistence_path: str | None = None
-    """Directory of the saved state; `checkpoints` in the state directory when absent."""
+    """Directory of the saved state, which replicas of one group may share; `checkpoints` in the state directory when absent."""
     metrics: list[MetricName] = Field(default=["latency_ms", "ttft_ms", "prompt_tokens", "completion_tokens", "total_tokens", "cost_usd"])
     """Metrics that get a baseline, besides those the detectors name."""
     max_series: int = Field(default=20_000, ge=1, le=1_000_000)

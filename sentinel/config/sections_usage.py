@@ -33,12 +33,14 @@ Share = Annotated[float, Field(gt=0, le=1)]
 
 
 class Drift(Section):
-    """Whether prompts and answers are still of the usual kind: lengths, finish reasons, refusals, empty answers."""
+    """Whether prompts and answers are still of the usual kind: lengths, finish reasons, embeddings, refusals, empty answers."""
 
     enabled: bool = True
     """Watch for drift."""
     min_psi: Positive = 0.25
     """Population stability index from which a change matters, however sure it is; 0.25 is the usual limit of a major shift."""
+    min_embedding_shift: Positive = 0.2
+    """Move of the mean embedding from which it matters, in parts of how far single events lie from it; Cohen calls 0.2 small."""
     min_increase: Share = 0.03
     """Increase of the share of refusals or empty answers from which it matters."""
     reference_days: Positive = 7.0

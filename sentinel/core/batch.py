@@ -6,16 +6,16 @@ checker holds this law: nothing that writes accepts an `EventBatch`.
 
 from collections import Counter
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
-from enum import IntEnum, IntFlag
+from dataclasses import dataclass, replace
+from enum import IntEnum
 from itertools import chain
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from sentinel.core.errors import RejectCode
 from sentinel.core.metrics import METRICS
+from sentinel.core.sketches import Sketches, joined
 
 Float64 = npt.NDArray[np.float64]
 Int64 = npt.NDArray[np.int64]
@@ -34,10 +34,6 @@ class SeriesKey(NamedTuple):
 
 OVERFLOW = SeriesKey("default", "__other__", "__other__")
 """The series that takes the samples of every series beyond the configured cap."""
-
-
-NO_LOG_TIME = 0
-"""Log time of records from a log that has no time of its own, such as a file."""
 
 
 LOCAL_CLUSTER = "embedded"
@@ -75,124 +71,6 @@ class Dialect(IntEnum):
     OTLP_PROTO = 3
 
 
-class Flag(IntFlag):
-    """What was noticed about an event that is kept all the same.
-
-    Bit 16 + i says that metric i is outside its configured limits (`implausible_flag`).
-    """
-
-    TIMESTAMP_MISSING = 1
-    TIMESTAMP_FUTURE = 2
-    TOO_OLD = 4
-    TOTAL_DISAGREES = 8
-    TEXT_TRUNCATED = 16
-    METADATA_TRIMMED = 32
-    CLEANED = 64
-    """Control characters were removed from an identifier or a text."""
-
-
-IMPLAUSIBLE_SHIFT = 16
-
-
-NOT_LEARNED = int(Flag.TOO_OLD) | (-1 << IMPLAUSIBLE_SHIFT)
-"""Flags of events that have at least one value that must not enter a window."""
-
-
-def implausible_flag(metric: int) -> int:
-    """The flag bit that says metric number `metric` is outside its limits."""
-    return 1 << (IMPLAUSIBLE_SHIFT + metric)
-
-
-def flag_names(flags: int) -> list[str]:
-    """The names of the set flags, for people and the API.
-
-    >>> flag_names(1 | 1 << 16)
-    ['timestamp_missing', 'implausible_latency_ms']
-    """
-    names = [str(flag.name).lower() for flag in Flag if flags & flag]
-    return names + [f"implausible_{metric.name}" for i, metric in enumerate(METRICS) if flags & implausible_flag(i)]
-
-
-RECORD_BYTES = 512
-"""What a record costs in memory besides its bytes: tombstones and empty lines are no free ride."""
-
-
-def weight_bytes(records: Sequence[bytes | None]) -> int:
-    """What records count against limits on bytes.
-
-    >>> weight_bytes([b"12345678", None])
-    1032
-    """
-    return RECORD_BYTES * len(records) + sum(map(len, filter(None, records)))
-
-
-@dataclass(frozen=True, slots=True)
-class Delivery:
-    """What a source handed over: records in log order, awaiting their ack.
-
-    Attributes:
-        source: the log the records come from.
-        records: raw bytes; None is a tombstone.
-        offsets: int64[n], strictly rising.
-        timestamps_ns: int64[n], the log's own time of each record (append or create time); NO_LOG_TIME when it has none.
-        received_ns: wall-clock time of receipt.
-        epoch: assignment epoch of the partition when it was read; work of an old epoch is dropped.
-        size_bytes: what the records count against limits, see `weight_bytes`.
-    """
-
-    source: PartitionId
-    records: Sequence[bytes | None]
-    offsets: Int64
-    timestamps_ns: Int64
-    received_ns: int
-    epoch: int
-    size_bytes: int
-
-    @classmethod
-    def mark(cls, source: PartitionId, next_offset: int, now_ns: int, epoch: int) -> "Delivery":
-        """A delivery of no records: what a time mark or a command brings to light goes the way of events, at the place it came."""
-        return cls(source, (), np.array([next_offset - 1]), np.array([NO_LOG_TIME]), now_ns, epoch, 0)
-
-    @property
-    def next_offset(self) -> int:
-        """The offset after the last record."""
-        return int(self.offsets[-1]) + 1
-
-
-@dataclass(frozen=True, slots=True)
-class Reject:
-    """A record that cannot be an event. It still holds raw bytes: only `sanitize` may read them.
-
-    Attributes:
-        offset: offset of the record; timestamp_ns its log time.
-        index: position of the record in its delivery; `sub` the position of the event within the record.
-        detail: what is wrong and where, in words made by us (never a quote of the record).
-    """
-
-    index: int
-    offset: int
-    sub: int
-    timestamp_ns: int
-    code: RejectCode
-    detail: str
-    raw: bytes | None
-
-
-@dataclass(frozen=True, slots=True)
-class DeadLetter:
-    """A reject, redacted and truncated: safe to keep and to show."""
-
-    source: PartitionId
-    offset: int
-    sub: int
-    index: int
-    code: RejectCode
-    detail: str
-    received_ns: int
-    record: str
-    record_bytes: int
-
-
 @dataclass(frozen=True, slots=True)
 class EventBatch:
     """n decoded events as columns, texts still raw.
@@ -206,10 +84,11 @@ class EventBatch:
         names: distinct series of this batch in order of first appearance, as the producer wrote them.
         series: int32[n], index into `names`.
         metrics: float64[n, len(METRICS)], NaN = absent.
-        flags: int32[n], see `Flag`.
+        flags: int32[n], see `sentinel.core.flags.Flag`.
         dialects: int8[n], see `Dialect`.
         wire: the decoded records with all their other fields (`sentinel.ingestion.wire.WireEvent`).
         fields: the same as columns: `sentinel.ingestion.wire.transposed`, or `sentinel.ingestion.plain.Plain` of records not decoded yet.
+        sketches: of the events' embeddings, see `sentinel.core.sketches`; None where no event of the batch has one.
     """
 
     source: PartitionId
@@ -226,6 +105,7 @@ class EventBatch:
     dialects: Int8
     wire: Sequence[Any]
     fields: Any
+    sketches: Sketches | None = None
 
     def __len__(self) -> int:
         return len(self.wire)
@@ -266,6 +146,7 @@ class CleanBatch:
     trace_ids: Sequence[str | None]
     extra: Sequence[bytes | None]
     findings: dict[str, int]
+    sketches: Sketches | None = None
 
     def __len__(self) -> int:
         return len(self.extra)
@@ -321,19 +202,14 @@ class CleanBatch:
             together = list(chain.from_iterable(getattr(part, name) for part in parts))
             return [together[at] for at in chosen]
 
+        shared: dict[str, Any] = {name: column(name) for name in SHARED}
+        sketches = joined([(len(part), part.sketches) for part in parts])
         return cls(
             source=parts[0].source,
             received_ns=parts[0].received_ns,
-            index=column("index"),
-            offsets=column("offsets"),
-            subs=column("subs"),
-            ts_ns=column("ts_ns"),
-            log_ns=column("log_ns"),
+            **shared,
             names=names,
             series=series,
-            metrics=column("metrics"),
-            flags=column("flags"),
-            dialects=column("dialects"),
             dimension_sets=sets,
             dimensions=dimensions[order],
             users=users,
@@ -343,6 +219,7 @@ class CleanBatch:
             trace_ids=listed("trace_ids"),
             extra=listed("extra"),
             findings=dict(findings),
+            sketches=None if sketches is None else sketches[order],
         )
 
     def take(self, keep: Bool) -> "CleanBatch":
@@ -350,29 +227,27 @@ class CleanBatch:
         kept = np.flatnonzero(keep)
         names, series = by_appearance(self.names, self.series[kept])
         chosen = kept.tolist()
-        return CleanBatch(
-            source=self.source,
-            received_ns=self.received_ns,
-            index=self.index[kept],
-            offsets=self.offsets[kept],
-            subs=self.subs[kept],
-            ts_ns=self.ts_ns[kept],
-            log_ns=self.log_ns[kept],
+        return replace(
+            self,
+            **rows_of(self, kept),
             names=names,
             series=series,
-            metrics=self.metrics[kept],
-            flags=self.flags[kept],
-            dialects=self.dialects[kept],
-            dimension_sets=self.dimension_sets,
             dimensions=self.dimensions[kept],
-            users=self.users,
             user=self.user[kept],
             personal=self.personal[kept],
             event_ids=[self.event_ids[i] for i in chosen],
             trace_ids=[self.trace_ids[i] for i in chosen],
             extra=[self.extra[i] for i in chosen],
-            findings=self.findings,
         )
+
+
+SHARED: Final = ("index", "offsets", "subs", "ts_ns", "log_ns", "metrics", "flags", "dialects")
+
+
+def rows_of(batch: EventBatch | CleanBatch, rows: slice | Bool | Int64) -> dict[str, Any]:
+    """Some rows of the columns that both kinds of batch have, by name, as `dataclasses.replace` takes them; no index into other columns."""
+    shared: dict[str, Any] = {name: getattr(batch, name)[rows] for name in SHARED}
+    return shared if batch.sketches is None else shared | {"sketches": batch.sketches[rows]}
 
 
 K = TypeVar("K", bound=Hashable)
@@ -395,23 +270,3 @@ def by_appearance(names: Sequence[K], codes: Int32) -> tuple[tuple[K, ...], Int3
     number = np.zeros(len(names), np.int32)
     number[used] = np.arange(len(used))
     return tuple(names[code] for code in used.tolist()), number[codes]
-
-
-def learnable(metrics: Float64, flags: Int32) -> Float64:
-    """The metrics with every value that must not enter a window replaced by NaN.
-
-    A value outside its limits and every value of an event that is too old is stored, not learned.
-
-    Args:
-        metrics: float64[n, m].
-        flags: int32[n].
-
-    Returns:
-        float64[n, m]; `metrics` itself when nothing is masked.
-    """
-    if not np.any(flags & NOT_LEARNED):
-        return metrics
-    bits = np.int32(1) << (IMPLAUSIBLE_SHIFT + np.arange(metrics.shape[1], dtype=np.int32))
-    barred = (flags[:, None] & bits[None, :]) != 0
-    barred |= ((flags & Flag.TOO_OLD) != 0)[:, None]
-    return np.where(barred, np.nan, metrics)

@@ -37,6 +37,10 @@ class RetryableError(SentinelError):
         self.after_s = after_s
 
 
+class CredentialsError(RetryableError):
+    """The other side refuses who we are: a person has to mend it, and nothing is lost meanwhile."""
+
+
 class PermanentError(SentinelError):
     """The same write will never be accepted."""
 

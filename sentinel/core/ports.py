@@ -6,9 +6,11 @@ from typing import Protocol, TypeVar
 
 from sentinel.core.alert import AlertWrite, Notification, Worth
 from sentinel.core.anomaly import Anomaly, AnomalyBatch
-from sentinel.core.batch import CleanBatch, DeadLetter, Delivery, Float64, Int32, Int64, PartitionId, SeriesKey
+from sentinel.core.batch import CleanBatch, Float64, Int32, Int64, PartitionId, SeriesKey
 from sentinel.core.command import Command
+from sentinel.core.delivery import Delivery
 from sentinel.core.query import AnomalyQuery, Page, SeriesPoints, SeriesQuery, TelemetryQuery
+from sentinel.core.reject import DeadLetter
 
 T_contra = TypeVar("T_contra", contravariant=True)
 

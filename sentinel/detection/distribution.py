@@ -17,9 +17,8 @@ Sources: N. Siddiqi, Credit Risk Scorecards, 2006 (limits .1 and .25); B. Yurdak
 Stability Index, Journal of Risk Model Validation 14, 2020 (its distribution).
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -30,13 +29,11 @@ from sentinel.core.batch import Bool, Float64, Int64
 from sentinel.core.explain import number
 from sentinel.core.jit import kernel
 from sentinel.core.timestamp import rfc3339
-from sentinel.detection.closing import HOUR, Told, Window, anomaly_of, percent, severities
-from sentinel.detection.columns import Columns, Tables
+from sentinel.detection.closing import Told, Window, anomaly_of, percent, severities
+from sentinel.detection.compared import BEYOND_USUAL, Compared
 from sentinel.detection.finish import CATEGORIES
 from sentinel.detection.panes import COMPLETION_BINS, FINISH_BINS, PROMPT_BINS, bin_start
-from sentinel.detection.peaks import Peaks
 from sentinel.detection.significance import SURE, chi_square, decay
-from sentinel.detection.telling import Telling
 
 LEAST_EVENTS: Final = 50
 """Events a window must have: fewer leave too few bins to compare."""
@@ -44,14 +41,8 @@ LEAST_EVENTS: Final = 50
 POOLED: Final = 10.0
 """Events that chance must put into a bin; the chi-square distribution holds from about there."""
 
-BEYOND_USUAL: Final = 1.5
-"""How much larger than what a series' windows reach by themselves a change must be."""
-
 MOST_USUAL: Final = 4.0
 """Windows reach no more than this many limits by themselves: strange first hours must not make a series blind."""
-
-CLUMPS_MEMORY: Final = 100.0
-"""Windows that the clumping of events is averaged over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +102,7 @@ def stability(counts: npt.NDArray[np.int32], reference: npt.NDArray[np.float32],
         freedom[row] = bins - 1.0
 
 
-class Distribution:
+class Distribution(Compared):
     """The distributions of a partition's series. A `WindowDetector`.
 
     Args:
@@ -120,48 +111,7 @@ class Distribution:
     """
 
     def __init__(self, rules: Drift, strictness: float = 1.0) -> None:
-        self._rules = rules
-        self._strictness = strictness
-        shape = (len(FEATURES), 2)
-        self._columns = Columns(
-            reference=(np.float32, (BINS,)),
-            fresh=(np.float32, (BINS,)),
-            hours=(np.int32, ()),
-            clumps=(np.float64, shape),
-        )
-        self._peaks = Peaks(len(FEATURES))
-        self._telling = Telling(len(FEATURES))
-
-    def close(self, window: Window) -> list[Anomaly]:
-        """Judge each distribution of each series against its reference; at the end of an hour, learn it."""
-        for part in (self._columns, self._peaks, self._telling):
-            part.reserve(len(window.names))
-        found = self._judge(window)
-        if window.width == HOUR:
-            self._learn(window)
-        return found
-
-    def forget(self, rows: Int64, services: Int64) -> None:
-        """These series were never seen."""
-        del services
-        for part in (self._columns, self._peaks, self._telling):
-            part.forget(rows)
-
-    def accept(self, rows: Int64, services: Int64) -> None:
-        """What came since a change was told is the reference from now on."""
-        del services
-        for index in range(len(FEATURES)):
-            self._adopt(rows[self._telling.active(rows)[:, index]], index)
-
-    def tables(self) -> Tables:
-        """All of its state."""
-        return self._columns.tables() | self._peaks.tables("peaks.") | self._telling.tables("telling.")
-
-    def load(self, tables: Mapping[str, npt.NDArray[Any]]) -> None:
-        """Become what `tables` was called on."""
-        self._columns.load(tables)
-        self._peaks.load(tables, "peaks.")
-        self._telling.load(tables, "telling.")
+        super().__init__(len(FEATURES), rules, strictness, reference=(np.float32, (BINS,)), fresh=(np.float32, (BINS,)))
 
     def _judge(self, window: Window) -> list[Anomaly]:
         rows, width = window.rows, window.width
@@ -171,37 +121,25 @@ class Distribution:
                 window.tally[:, feature.bins], self._columns["reference"][rows, feature.bins], psi[index], freedom[index], chance[index]
             )
         psi, freedom, chance = psi.T, freedom.T, chance.T
-        clumps = np.maximum(self._columns["clumps"][rows, :, width], 1.0)
+        clumps = self._clumps(window)
         effect = np.maximum(psi - freedom * chance * clumps, 0.0)
         ratio = np.divide(psi, chance, out=np.zeros_like(psi), where=chance > 0)
         limit = np.maximum(self._rules.min_psi, BEYOND_USUAL * self._peaks.before(rows, width)) * self._strictness
         score = np.minimum(effect / limit, chi_square(ratio / clumps, freedom) / (SURE * self._strictness))
         events = np.add.reduceat(window.tally[:, : FEATURES[-1].bins.stop], STARTS, axis=1)
         enough = events >= LEAST_EVENTS
-        score = np.where(enough & (self._columns["hours"][rows] >= self._rules.warm_up_hours)[:, None], score, 0.0)
+        score = np.where(enough & self._is_warm(rows), score, 0.0)
         tells = self._telling.step(rows, score, severities(score), window)
         found = [
             self._told(index, window, at, float(effect[at, index]), float(limit[at, index]), float(score[at, index]))
             for at, index in np.argwhere(tells).tolist()
         ]
-        self._learn_chance(window, (score < 1.0) & enough & (freedom > 0), effect, ratio / np.maximum(freedom, 1))
+        calm = (score < 1.0) & enough & (freedom > 0)
+        self._learn_chance(window, calm, np.minimum(effect, MOST_USUAL * self._rules.min_psi), ratio / np.maximum(freedom, 1))
         return found
 
-    def _learn_chance(self, window: Window, calm: Bool, effect: Float64, ratio: Float64) -> None:
-        """What windows without a finding reach by themselves, and by how much more than chance their counts vary."""
-        rows, width = window.rows, window.width
-        known = self._columns["hours"][rows] >= self._rules.warm_up_hours / 4
-        active = self._telling.active(rows)
-        calm = calm & known[:, None] & ~active
-        self._peaks.learn(window, rows, np.minimum(effect, MOST_USUAL * self._rules.min_psi), calm, active)
-        clumps = self._columns["clumps"]
-        before = np.maximum(clumps[rows, :, width], 1.0)
-        clumps[rows, :, width] = before + np.where(calm, np.minimum(ratio, 4.0 * before) - before, 0.0) / CLUMPS_MEMORY
-
-    def _learn(self, window: Window) -> None:
-        """Add an hour to the reference, or to what may become it."""
+    def _learn(self, window: Window, active: Bool) -> None:
         reference, fresh = self._columns["reference"], self._columns["fresh"]
-        active, stays = self._telling.active(window.rows), self._telling.stays(window.rows, window, self._rules.accept_hours)
         left = np.float32(decay(1.0, 24.0 * self._rules.reference_days))
         for index, feature in enumerate(FEATURES):
             bins, calm = feature.bins, ~active[:, index]
@@ -209,16 +147,12 @@ class Distribution:
             reference[rows, bins] = reference[rows, bins] * left + window.tally[calm, bins]
             fresh[rows, bins] = 0.0
             fresh[window.rows[~calm], bins] += window.tally[~calm, bins]
-            self._adopt(window.rows[stays[:, index]], index)
-        self._columns["hours"][window.rows] += 1
 
-    def _adopt(self, rows: Int64, index: int) -> None:
-        """What came since the change is the reference, and the finding has ended."""
-        bins = FEATURES[index].bins
+    def _adopt(self, rows: Int64, subject: int) -> None:
+        bins = FEATURES[subject].bins
         known = rows[self._columns["fresh"][rows, bins].sum(axis=1) > 0]
         self._columns["reference"][known, bins] = self._columns["fresh"][known, bins]
         self._columns["fresh"][rows, bins] = 0.0
-        self._telling.end(rows, index)
 
     def _told(self, index: int, window: Window, at: int, effect: float, limit: float, score: float) -> Anomaly:
         feature, row = FEATURES[index], int(window.rows[at])

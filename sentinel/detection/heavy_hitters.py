@@ -18,10 +18,9 @@ import numpy as np
 import numpy.typing as npt
 
 from sentinel.core.batch import Bool, Float64, Int32, Int64
+from sentinel.core.buffers import UInt64
 from sentinel.core.jit import leaf
 from sentinel.core.metrics import COST, TOTAL_TOKENS
-
-UInt64 = npt.NDArray[np.uint64]
 
 NAME_BYTES: Final = 32
 """Pseudonyms have 29; of anything longer the first bytes count."""

@@ -6,7 +6,8 @@ import numpy as np
 
 from sentinel.config.schema import Validation
 from sentinel.core.anomaly import DETECTORS, SEVERITIES, AnomalyBatch, DetectorName, Severity
-from sentinel.core.batch import IMPLAUSIBLE_SHIFT, CleanBatch, Float64, Int8, Int32, implausible_flag
+from sentinel.core.batch import CleanBatch, Float64, Int8, Int32
+from sentinel.core.flags import IMPLAUSIBLE_SHIFT, implausible_flag
 from sentinel.core.ids import anomaly_ids
 from sentinel.core.metrics import COST, LATENCY, METRIC_NAMES, METRICS, TIME_PER_OUTPUT_TOKEN, TTFT
 from sentinel.detection.baselines import Fired

@@ -1,6 +1,6 @@
 """Everything that judges one partition over time rather than event by event, as one: what the shard calls, and a checkpoint keeps."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -58,9 +58,9 @@ class OverTime:
         """Obey. Returns what came of it."""
         return [*self.ticks.command(command, offset), *self.watch.command(command, offset)]
 
-    def bands(self) -> list[TickBand]:
-        """What is expected now."""
-        return self.ticks.bands()
+    def bands(self, rows: Iterable[int] | None = None) -> list[TickBand]:
+        """What is expected now, of all series or of those in some rows of `ticks.names`."""
+        return self.ticks.bands(rows)
 
     def renewed(self, rules: Detection) -> "OverTime":
         """The same state, judged by other rules.

@@ -39,7 +39,7 @@ class Plugins:
 
         Args:
             batch: the events in log order.
-            learned: float64[n, len(METRICS)], NaN where absent or not to be learned (`sentinel.core.batch.learnable`).
+            learned: float64[n, len(METRICS)], NaN where absent or not to be learned (`sentinel.core.flags.learnable`).
         """
         if not self._runs or not len(batch):
             return []

@@ -150,4 +150,6 @@ class Places:
 
     def _serve(self, row: int) -> None:
         series = self.series.names[row]
-        self.service_of[row] = self.services.of([SeriesKey(series.tenant, series.service, EVERY)])[0]
+        # The overflow series comes when services may have no room left, and must have the same one after a restart, when they may.
+        service = OVERFLOW if series == OVERFLOW else SeriesKey(series.tenant, series.service, EVERY)
+        self.service_of[row] = self.services.of([service])[0]

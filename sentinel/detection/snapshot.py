@@ -83,10 +83,35 @@ class Checkpoint(NamedTuple):
     tables: Tables
 
 
-def encode(
+class Copied(NamedTuple):
+    """A state as it was at one offset. The state may go on changing while the copy becomes a blob, on whatever thread.
+
+    Attributes:
+        header: what the checkpoint says about itself.
+        windows: for each metric in header order, records and samples.
+        tables: the roster's, and those of other detectors.
+    """
+
+    header: Header
+    windows: Sequence[tuple[Records, Float64]]
+    tables: Tables
+
+    def blob(self) -> bytes:
+        """The state as a blob."""
+        head = msgspec.json.encode(self.header)
+        parts: list[bytes | memoryview] = [_PREFIX.pack(MAGIC, VERSION, len(head)), head]
+        parts += (table.data.cast("B") for records_and_samples in self.windows for table in records_and_samples if len(table))
+        parts.append(packed(self.tables))
+        digest = hashlib.sha256()
+        for part in parts:
+            digest.update(part)
+        return b"".join((*parts, digest.digest()))
+
+
+def copied(
     baselines: Baselines, source: PartitionId, next_offset: int, watermark_ns: int, recent_ids: Sequence[str], tables: Tables | None = None
-) -> bytes:
-    """The state as a blob. Costs two copies of the samples.
+) -> Copied:
+    """The state of a partition as a copy.
 
     Args:
         baselines: windows and roster.
@@ -94,7 +119,7 @@ def encode(
         next_offset: the first offset whose event is not in them.
         watermark_ns: largest event time seen.
         recent_ids: event ids remembered against repeats, oldest first.
-        tables: what other detectors keep; their names do not begin with `roster/`.
+        tables: what other detectors keep, as copies; their names do not begin with `roster/`.
     """
     header = Header(
         source=(source.cluster, source.topic, source.partition),
@@ -106,16 +131,14 @@ def encode(
         recent_ids=list(recent_ids),
         samples_learned=baselines.samples_learned,
     )
-    head = msgspec.json.encode(header)
     roster = {ROSTER + name: table for name, table in baselines.roster.tables().items()}
-    digest = hashlib.sha256()
-    parts: list[bytes | memoryview] = [_PREFIX.pack(MAGIC, VERSION, len(head)), head]
-    for windows in baselines.windows.values():
-        parts += (table.data.cast("B") if len(table) else b"" for table in windows.export(len(baselines.names)))
-    parts.append(packed({**roster, **(tables or {})}))
-    for part in parts:
-        digest.update(part)
-    return b"".join((*parts, digest.digest()))
+    windows = [windows.export(len(baselines.names)) for windows in baselines.windows.values()]
+    return Copied(header, windows, {**roster, **(tables or {})})
+
+
+def digest_of(blob: bytes) -> str:
+    """The checksum that a blob of ours carries, in hexadecimal."""
+    return blob[-_DIGEST_BYTES:].hex()
 
 
 def read(blob: bytes, source: PartitionId) -> Checkpoint:

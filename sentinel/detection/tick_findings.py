@@ -33,7 +33,6 @@ SILENCE_KIND, ALL_SILENT_KIND = int(Kind.SILENCE), int(Kind.ALL_SILENT)
 
 ORDER: Final = np.array([FAST_RISE, RISE, TAIL, SLOW_RISE, FALL, SLOW_FALL])
 """Of several tests at their edge, the first of these is told."""
-UPWARD: Final = (1 << FAST_RISE) | (1 << RISE) | (1 << SLOW_RISE) | (1 << TAIL)
 EXTREME_SHARE: Final = 5 * RARE
 DRIFT_NS: Final = 600 * 10**9
 """A rise that took longer than this to be certain is a drift."""

@@ -18,7 +18,8 @@ from typing import Final
 
 import numpy as np
 
-from sentinel.core.batch import Flag, Float64, Int32, Int64
+from sentinel.core.batch import Float64, Int32, Int64
+from sentinel.core.flags import Flag
 from sentinel.core.jit import leaf
 
 SECOND_NS: Final = 1_000_000_000

@@ -61,34 +61,19 @@ class Waiting:
         self._heap = np.zeros(slots, np.int32)
         self._free = np.arange(slots, dtype=np.int32)
 
+    def _arrays(self) -> tuple[npt.NDArray[Any], ...]:
+        """All that is kept of the slots, but not which are free."""
+        return (self.time, self.row, self.metrics, self.offset, self._arrival, self._origin, self._place, self._heap)
+
     def _reserve(self, more: int) -> None:
         """Make room for so many more events."""
         slots = len(self.time)
         if self.count + more <= slots:
             return
-        old: tuple[npt.NDArray[Any], ...] = (
-            self.time,
-            self.row,
-            self.metrics,
-            self.offset,
-            self._arrival,
-            self._origin,
-            self._place,
-            self._heap,
-        )
+        old = self._arrays()
         self._allocate(max(2 * slots, self.count + more))
-        new: tuple[npt.NDArray[Any], ...] = (
-            self.time,
-            self.row,
-            self.metrics,
-            self.offset,
-            self._arrival,
-            self._origin,
-            self._place,
-            self._heap,
-        )
-        for number, target in enumerate(new):
-            target[:slots] = old[number]
+        for target, values in zip(self._arrays(), old, strict=True):
+            target[:slots] = values
         used = np.zeros(len(self.time), np.bool_)
         used[self._heap[: self.count]] = True
         self._free = np.concatenate((self._heap[: self.count], np.flatnonzero(~used).astype(np.int32)))

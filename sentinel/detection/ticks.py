@@ -16,7 +16,7 @@ room for all, which of two events with the same nanosecond goes first, and in wh
 priors of later ones.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 from typing import Any, Final
 
@@ -126,10 +126,11 @@ class Ticks:
             return []
         return self._accept(command)
 
-    def bands(self) -> list[TickBand]:
-        """What is expected now, of every quantity that is judged."""
-        now_ns = int(self._state.clock[0]["horizon_ns"])
-        return list(chain.from_iterable(bands_of(self._state, self._limits, row, name, now_ns) for row, name in enumerate(self.names)))
+    def bands(self, rows: Iterable[int] | None = None) -> list[TickBand]:
+        """What is expected now, of every quantity that is judged: of all series, or of those in some rows."""
+        now_ns, names = int(self._state.clock[0]["horizon_ns"]), self.names
+        chosen = range(len(names)) if rows is None else rows
+        return list(chain.from_iterable(bands_of(self._state, self._limits, row, names[row], now_ns) for row in chosen))
 
     def tables(self) -> dict[str, npt.NDArray[Any]]:
         """Everything a checkpoint keeps besides `names`, as copies: arrays of numbers, bytes or records."""

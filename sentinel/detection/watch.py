@@ -6,8 +6,7 @@ into batches; an event that closes a pane is counted after that. Five minutes an
 more than a day, the panes of one day are closed and the others skipped.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
 from itertools import pairwise
 from math import gcd
 from typing import Any, Final
@@ -18,21 +17,23 @@ import numpy.typing as npt
 from sentinel.config.sections_ticks import Ticks
 from sentinel.config.sections_usage import Watching
 from sentinel.core.anomaly import Anomaly
-from sentinel.core.batch import Bool, CleanBatch, Flag, Float64, Int8, Int32, Int64, PartitionId, SeriesKey, by_appearance
+from sentinel.core.batch import CleanBatch, Float64, Int32, Int64, PartitionId, by_appearance
 from sentinel.core.command import AcceptRegime, Command
+from sentinel.core.flags import Flag
 from sentinel.detection.abuse import UsageAbuse
 from sentinel.detection.budgets import Budgets, Spending
 from sentinel.detection.closing import HOUR, HOUR_NS, PANE, SECOND_NS, SHORT, SHORT_NS, Window, WindowDetector
 from sentinel.detection.columns import Tables
 from sentinel.detection.distribution import Distribution
-from sentinel.detection.finish import category
+from sentinel.detection.embeddings import EmbeddingDrift
 from sentinel.detection.gauges import Gauges
-from sentinel.detection.heavy_hitters import HeavyHitters, UInt64, facts_of, words_of
+from sentinel.detection.heavy_hitters import HeavyHitters, facts_of
 from sentinel.detection.leaks import Shares
 from sentinel.detection.multivariate import Multivariate
 from sentinel.detection.panes import Panes
 from sentinel.detection.rows import Places, Rows
 from sentinel.detection.thresholds import Thresholds
+from sentinel.detection.watch_events import Events
 from sentinel.detection.wider import Wider
 from sentinel.detection.zscore import SENSITIVITY
 
@@ -64,6 +65,10 @@ class Watch:
         self._thresholds = Thresholds(rules.thresholds, pane_ns, self._panes.ring)
         self._budgets = Budgets(rules.budgets, 2 * max(rules.max_watched_series, rules.abuse.max_users))
         self._of_panes: dict[str, WindowDetector] = {"thresholds": self._thresholds, "budgets": self._budgets}
+        self._embeddings: EmbeddingDrift | None = None
+        if rules.drift.enabled:
+            self._embeddings = EmbeddingDrift(rules.drift, pane_ns, self._panes.ring, SENSITIVITY[ticks.sensitivity])
+            self._of_panes["embeddings"] = self._embeddings
         self._of_windows = _detectors(rules, SENSITIVITY[ticks.sensitivity])
 
     @property
@@ -79,7 +84,7 @@ class Watch:
             learned: float64[n, len(METRICS)], NaN where absent or not to be learned.
         """
         fresh = (batch.flags & Flag.TOO_OLD) == 0
-        events = _Events.of(batch, learned)
+        events = Events.of(batch, learned)
         if not fresh.all():
             events = events.take(fresh)
         if not len(events.ts_ns):
@@ -101,7 +106,7 @@ class Watch:
         del offset
         if isinstance(command, AcceptRegime):
             rows, services = (_covered(rows, command) for rows in (self._places.series, self._places.services))
-            for detector in self._of_windows.values():
+            for _, detector in self._named():
                 detector.accept(rows, services)
         return []
 
@@ -157,7 +162,7 @@ class Watch:
         for start, stop in pairwise(cuts):
             yield start, stop, int(due[start])
 
-    def _take(self, events: "_Events") -> None:
+    def _take(self, events: Events) -> None:
         """Count events whose panes are open."""
         names, series = events.names, events.series
         if events.is_part:
@@ -168,9 +173,11 @@ class Watch:
         if self._counts_users:
             self._count_users(events, rows)
         self._thresholds.observe(self._places.series.names, present, rows, events.ts_ns, events.metrics, self._panes.first_open)
+        if events.sketches is not None and self._embeddings is not None:
+            self._embeddings.observe(rows, events.ts_ns, events.sketches, self._panes.first_open)
         self._panes.count(rows, events.ts_ns, events.metrics, events.finish, events.personal)
 
-    def _count_users(self, events: "_Events", rows: Int32) -> None:
+    def _count_users(self, events: Events, rows: Int32) -> None:
         if not events.has_users:
             return
         owners = self._places.service_of[rows].astype(np.int32)
@@ -231,46 +238,6 @@ class Watch:
         self._panes.latest[rows] = 0
         for _, detector in self._named():
             detector.forget(rows, services)
-
-
-@dataclass(frozen=True, slots=True)
-class _Events:
-    """n events in log order, as the windows want them; `is_part` says that not all names may be used."""
-
-    names: Sequence[SeriesKey]
-    series: Int32
-    offsets: Int64
-    ts_ns: Int64
-    metrics: Float64
-    finish: Int8
-    personal: Bool
-    has_users: bool
-    user_words: UInt64
-    user: Int32
-    anonymous: Bool
-    is_part: bool = False
-
-    @classmethod
-    def of(cls, batch: CleanBatch, learned: Float64) -> "_Events":
-        finish = np.array([category(dimensions.finish_reason) for dimensions in batch.dimension_sets], np.int8)
-        nobody = np.array([user is None for user in batch.users], np.bool_)
-        return cls(
-            names=batch.names,
-            series=batch.series,
-            offsets=batch.offsets,
-            ts_ns=batch.ts_ns,
-            metrics=learned,
-            finish=finish[batch.dimensions],
-            personal=batch.personal,
-            has_users=not nobody.all(),
-            user_words=words_of([user or "" for user in batch.users]),
-            user=batch.user,
-            anonymous=nobody[batch.user],
-        )
-
-    def take(self, keep: Bool | slice) -> "_Events":
-        columns = ("series", "offsets", "ts_ns", "metrics", "finish", "personal", "user", "anonymous")
-        return replace(self, is_part=True, **{name: getattr(self, name)[keep] for name in columns})
 
 
 def _detectors(rules: Watching, strictness: float) -> dict[str, WindowDetector]:

@@ -165,12 +165,17 @@ class Windows:
         self.reserve(first + len(records))
         for name in KEPT.names or ():
             self._state[name][first : first + len(records)] = records[name]
-        ends = np.cumsum(records["n"], dtype=np.int64)
-        for row in np.flatnonzero(records["n"]).tolist():
-            window, ring = self._state[first + row], samples[ends[row] - records["n"][row] : ends[row]]
-            window["at"], window["capacity"] = self._pool.allocated(len(ring))
-            _write(int(window["at"]), ring)
-            _write(int(window["at"]) + VALUE_BYTES * int(window["capacity"]), np.sort(ring))
+        rows, counts = np.flatnonzero(records["n"]), records["n"][records["n"] > 0].tolist()
+        rings, views = np.ascontiguousarray(samples, np.float64), np.array(samples, np.float64)
+        ring, view, end = rings.ctypes.data, views.ctypes.data, 0
+        blocks = [self._pool.allocated(n) for n in counts]
+        for (at, capacity), n in zip(blocks, counts, strict=True):
+            begin, end = end, end + n
+            views[begin:end].sort()
+            ctypes.memmove(at, ring + VALUE_BYTES * begin, VALUE_BYTES * n)
+            ctypes.memmove(at + VALUE_BYTES * capacity, view + VALUE_BYTES * begin, VALUE_BYTES * n)
+        places = np.array(blocks, np.int64).reshape(-1, 2)
+        self._state["at"][first + rows], self._state["capacity"][first + rows] = places[:, 0], places[:, 1]
 
 
 def _aligned(rows: int) -> Records:
@@ -184,8 +189,3 @@ def _copied(address: int, n: int) -> Float64:
     values = np.empty(n)
     ctypes.memmove(values.ctypes.data, address, VALUE_BYTES * n)
     return values
-
-
-def _write(address: int, values: Float64) -> None:
-    contiguous = np.ascontiguousarray(values, np.float64)
-    ctypes.memmove(address, contiguous.ctypes.data, VALUE_BYTES * len(contiguous))

@@ -90,6 +90,12 @@ NUMBERED: Final = {
 DROPPED: Final = ("gen_ai.system_instructions", "gen_ai.tool.definitions", "gen_ai.request.tools.", "llm.tools.", "llm.request.functions.")
 """Prompt content that is no field of ours. It must not slip into the metadata."""
 
+EMBEDDING: Final = "prompt_embedding"
+"""Our name for the vector of an embedding span's first text."""
+
+_VECTORS: Final = ("embedding.vector", "embedding", "embeddings")
+"""How attributes end whose values are vectors. Others than those of ours must not slip into the metadata either."""
+
 _NUMBERED_RANK = 2
 _LAST_RANK = 99
 _PREFIXES = tuple(NUMBERED)
@@ -131,7 +137,7 @@ def fields_of(attributes: Mapping[str, Value], resource: Mapping[str, Value]) ->
                 known[field], ranks[field] = value, rank
         elif name.startswith(_PREFIXES):
             _gather(name, value, numbered, known)
-        elif not name.startswith(DROPPED):
+        elif not name.startswith(DROPPED) and not name.endswith(_VECTORS):
             unknown.setdefault(name, value)
     for field, lines in numbered.items():
         if ranks.get(field, _LAST_RANK) >= _NUMBERED_RANK:
@@ -141,9 +147,11 @@ def fields_of(attributes: Mapping[str, Value], resource: Mapping[str, Value]) ->
 
 
 def _gather(name: str, value: Value, numbered: dict[str, list[str]], known: dict[str, Value]) -> None:
-    """Take the text or the finish reason of one numbered attribute; roles and tool calls are left out."""
+    """Take the text, the vector or the finish reason of one numbered attribute; roles and tool calls are left out."""
     if name.endswith(".finish_reason"):
         known.setdefault("finish_reason", value)
+    elif name.endswith(".embedding.vector"):
+        known.setdefault(EMBEDDING, value)
     elif name.endswith((".content", ".text")) and isinstance(value, str):
         field = next(field for prefix, field in NUMBERED.items() if name.startswith(prefix))
         numbered.setdefault(field, []).append(value)

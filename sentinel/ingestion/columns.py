@@ -9,9 +9,12 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-from sentinel.core.batch import Bool, EventBatch, Flag, Float64, Int32, Int64, SeriesKey, by_appearance
+from sentinel.core.batch import Bool, EventBatch, Float64, Int32, Int64, SeriesKey, by_appearance, rows_of
 from sentinel.core.errors import RejectCode
+from sentinel.core.flags import Flag
 from sentinel.core.metrics import COMPLETION_TOKENS, ERROR, LATENCY, METRIC_NAMES, PROMPT_TOKENS, TIME_PER_OUTPUT_TOKEN, TOTAL_TOKENS, TTFT
+from sentinel.core.sketches import AXES, KINDS, SKETCH_FIELDS, Sketches
+from sentinel.ingestion.sketch import numbers_of
 from sentinel.ingestion.unusable import Reason
 from sentinel.ingestion.wire import EARLIEST_NS, LATEST_NS, Undecoded, WireEvent, absent, transposed
 
@@ -233,6 +236,23 @@ def _event_id(given: str | int) -> str | None:
     return None if not text or len(text) > MAX_EVENT_ID or _has_control_character(text) else text
 
 
+def sketches(fields: Fields) -> tuple[Sketches | None, list[int]]:
+    """The sketches of embeddings, None when no event has one; and the events with something that is none."""
+    columns = [(kind, fields[name]) for kind, name in enumerate(SKETCH_FIELDS) if not absent(fields[name])]
+    if not columns:
+        return None, []
+    found, unusable = np.zeros((len(columns[0][1]), KINDS, 1 + AXES), np.int16), []
+    for kind, column in columns:
+        for at, text in enumerate(column):
+            if text is not None:
+                numbers = numbers_of(text)
+                if numbers is None:
+                    unusable.append(at)
+                else:
+                    found[at, kind] = numbers
+    return (found if found.any() else None), unusable
+
+
 def take(batch: EventBatch, keep: Bool) -> EventBatch | None:
     """The events where `keep` (bool[n]) is true, with the series that are left numbered by first appearance; None when there is none."""
     if not keep.any():
@@ -246,16 +266,9 @@ def take(batch: EventBatch, keep: Bool) -> EventBatch | None:
         fields = transposed(wire)
     return replace(
         batch,
-        index=batch.index[keep],
-        offsets=batch.offsets[keep],
-        subs=batch.subs[keep],
-        ts_ns=batch.ts_ns[keep],
-        log_ns=batch.log_ns[keep],
+        **rows_of(batch, keep),
         names=names,
         series=series,
-        metrics=batch.metrics[keep],
-        flags=batch.flags[keep],
-        dialects=batch.dialects[keep],
         wire=wire,
         fields=fields,
     )

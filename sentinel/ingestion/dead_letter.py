@@ -13,8 +13,8 @@ import msgspec
 from aiokafka.errors import KafkaError
 
 from sentinel.config.schema import Kafka
-from sentinel.core.batch import DeadLetter
 from sentinel.core.errors import RetryableError, StartupError
+from sentinel.core.reject import DeadLetter
 from sentinel.core.timestamp import rfc3339
 from sentinel.ingestion.kafka_client import ensure_topic, starting
 from sentinel.ingestion.kafka_producer import ConfirmedProducer, Keyed

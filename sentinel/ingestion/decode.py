@@ -9,11 +9,16 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from sentinel.config.schema import Parsing
-from sentinel.core.batch import NO_LOG_TIME, Delivery, Dialect, EventBatch, Flag, Reject
+from sentinel.core.batch import Dialect, EventBatch
+from sentinel.core.delivery import NO_LOG_TIME, Delivery
 from sentinel.core.errors import RejectCode
-from sentinel.ingestion.columns import are_event_ids, clean_event_ids, metrics, series, take, times
+from sentinel.core.flags import Flag
+from sentinel.core.reject import Reject
+from sentinel.ingestion.columns import are_event_ids, clean_event_ids, metrics, series, sketches, take, times
 from sentinel.ingestion.dialects import canonicalize, is_canonical
-from sentinel.ingestion.otlp import BadSpan, Spans, from_json, from_protobuf
+from sentinel.ingestion.otlp import BadSpan, Spans
+from sentinel.ingestion.otlp_json import from_json
+from sentinel.ingestion.otlp_protobuf import from_protobuf
 from sentinel.ingestion.unusable import UNREADABLE, Reason, UnusableError, reason_of
 from sentinel.ingestion.wire import WireEvent, as_record, read_event, transposed
 
@@ -156,6 +161,9 @@ def _columns(found: _Found) -> EventBatch | None:
         flags[clean_event_ids(wires)] |= Flag.CLEANED
         fields["event_id"] = tuple(wire.event_id for wire in wires)
     table, disagreeing = metrics(fields)
+    sketched, unusable = sketches(fields)
+    if unusable:
+        flags[unusable] |= Flag.EMBEDDING_UNUSABLE
     batch = EventBatch(
         source=delivery.source,
         received_ns=delivery.received_ns,
@@ -171,6 +179,7 @@ def _columns(found: _Found) -> EventBatch | None:
         dialects=dialects,
         wire=wires,
         fields=fields,
+        sketches=sketched,
     )
     # The first reason counts: a record without a service is not also one with a bad timestamp.
     refused = at.refused | keys.refused | unspelled

@@ -5,6 +5,7 @@ from operator import attrgetter
 
 from sentinel.core.batch import Dialect, Int8
 from sentinel.core.errors import RejectCode
+from sentinel.ingestion.sketch import sketch_of_json
 from sentinel.ingestion.unusable import Reason
 from sentinel.ingestion.wire import Part, WireEvent, absent
 
@@ -70,7 +71,7 @@ def _missing_after_aliases(wire: WireEvent) -> Reason | None:
 
 
 def _unfold(wire: WireEvent) -> None:
-    """Move texts, tokens and the finish reason out of `prompt` and `response`; what stands in the flat fields wins."""
+    """Move texts, tokens, embeddings and the finish reason out of `prompt` and `response`; what stands in the flat fields wins."""
     prompt = Part(wire.prompt) if isinstance(wire.prompt, str) else wire.prompt or Part()
     response = Part(wire.response) if isinstance(wire.response, str) else wire.response or Part()
     wire.prompt = wire.response = None
@@ -79,3 +80,5 @@ def _unfold(wire: WireEvent) -> None:
     wire.response_text = response.text if wire.response_text is None else wire.response_text
     wire.completion_tokens = response.tokens if wire.completion_tokens is None else wire.completion_tokens
     wire.finish_reason = response.finish_reason if wire.finish_reason is None else wire.finish_reason
+    wire.prompt_sketch = sketch_of_json(bytes(prompt.embedding)) if wire.prompt_sketch is None else wire.prompt_sketch
+    wire.response_sketch = sketch_of_json(bytes(response.embedding)) if wire.response_sketch is None else wire.response_sketch

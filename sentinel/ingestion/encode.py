@@ -6,7 +6,9 @@ import msgspec
 
 from sentinel.core.batch import CleanBatch
 from sentinel.core.metrics import ERROR, METRIC_NAMES, TOTAL_TOKENS
+from sentinel.core.sketches import SKETCH_FIELDS
 from sentinel.core.timestamp import rfc3339
+from sentinel.ingestion.sketch import text_of
 
 _COLUMNS = [(index, name) for index, name in enumerate(METRIC_NAMES) if index not in {ERROR, TOTAL_TOKENS}]
 
@@ -39,6 +41,8 @@ def _event(batch: CleanBatch, i: int, name: tuple[str, str, str], ts_ns: int, va
     parts_known = "prompt_tokens" in event and "completion_tokens" in event
     if not parts_known and not math.isnan(values[TOTAL_TOKENS]):
         event["total_tokens"] = values[TOTAL_TOKENS]
+    if batch.sketches is not None:
+        event |= {name: text_of(sketch) for name, sketch in zip(SKETCH_FIELDS, batch.sketches[i], strict=True) if sketch[0]}
     return event
 
 

@@ -11,7 +11,8 @@ from typing import Final, TypeVar
 
 import numpy as np
 
-from sentinel.core.batch import LOCAL_CLUSTER, Delivery, PartitionId, weight_bytes
+from sentinel.core.batch import LOCAL_CLUSTER, PartitionId
+from sentinel.core.delivery import Delivery, weight_bytes
 from sentinel.core.errors import PermanentError, StartupError
 from sentinel.core.ports import Clock, Outcome, PartitionOwner
 from sentinel.ingestion.gate import Gate

@@ -12,10 +12,13 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import ConsumerStoppedError, KafkaError, OffsetOutOfRangeError, UnsupportedCodecError
 
 from sentinel.config.schema import Kafka
-from sentinel.core.batch import Delivery, PartitionId, weight_bytes
+from sentinel.core.batch import PartitionId
+from sentinel.core.delivery import Delivery, weight_bytes
 from sentinel.core.ports import Clock, Outcome, PartitionOwner
 from sentinel.ingestion.gate import Gate
-from sentinel.ingestion.kafka_group import Assignment, Group, beyond
+from sentinel.ingestion.kafka_assignment import Assignment, beyond
+from sentinel.ingestion.kafka_client import bounds_of
+from sentinel.ingestion.kafka_group import Group
 from sentinel.observability.logs import get
 from sentinel.observability.metrics import Metrics
 
@@ -107,7 +110,8 @@ class KafkaSource:
     def caught_up(self) -> Sequence[PartitionId]:
         """Partitions whose end, as the brokers told it seconds ago, was behind what has been handed over."""
         waiting = {delivery.epoch for delivery in self._ready} | self._held.keys()
-        return [assignment.source for assignment in self._readable() if assignment.epoch not in waiting and self._group.at_end(assignment)]
+        now_s = self._clock.monotonic()
+        return [assignment.source for assignment in self._readable() if assignment.epoch not in waiting and assignment.at_end(now_s)]
 
     async def ack(self, delivery: Delivery, outcome: Outcome) -> None:
         """Move the partition's watermark; the commit follows within about a second. An old epoch's ack changes nothing."""
@@ -211,7 +215,7 @@ class KafkaSource:
         for tp, offset in error.args[0].items():
             assignment = self._group.assignments.get(tp)
             try:
-                first, end = (await self._group.bounds(consumer, [tp]))[tp]
+                first, end = (await bounds_of(consumer, [tp]))[tp]
             except (KafkaError, TimeoutError) as failure:
                 log.warning("cannot ask for the bounds of a partition, will be tried again", partition=str(tp), error=repr(failure))
                 await self._clock.sleep(RETRY_AFTER_S)

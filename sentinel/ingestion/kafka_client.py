@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from errno import errorcode
 from typing import Any, Final
 
-from aiokafka import AIOKafkaConsumer
+from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaConnectionError, KafkaError, TopicAlreadyExistsError, for_code
 
@@ -232,3 +232,10 @@ def is_member(consumer: AIOKafkaConsumer) -> bool:
     overwrite a newer one.
     """
     return consumer._coordinator.generation > 0  # noqa: SLF001  the library tells it nowhere else
+
+
+async def bounds_of(consumer: AIOKafkaConsumer, tps: list[TopicPartition]) -> dict[TopicPartition, tuple[int, int]]:
+    """By partition the first offset that is left and the one after the last. Raises KafkaError or TimeoutError."""
+    async with asyncio.timeout(START_LIMIT_S):
+        first, end = await asyncio.gather(consumer.beginning_offsets(tps), consumer.end_offsets(tps))
+    return {tp: (first[tp], end[tp]) for tp in tps}

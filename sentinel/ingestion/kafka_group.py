@@ -5,7 +5,6 @@ what is ours and keeps it paused; state is restored by a task of its own, for as
 """
 
 import asyncio
-from dataclasses import dataclass, field
 from typing import Final
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -14,18 +13,18 @@ from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 from aiokafka.structs import OffsetAndMetadata
 
 from sentinel.config.schema import Kafka
-from sentinel.core.batch import Delivery, PartitionId
+from sentinel.core.batch import PartitionId
+from sentinel.core.delivery import Delivery
 from sentinel.core.ports import Clock, PartitionOwner
 from sentinel.ingestion.gate import Gate
-from sentinel.ingestion.kafka_client import START_LIMIT_S, Survey, client_options, is_member, starting, stop, survey
+from sentinel.ingestion.kafka_assignment import Assignment, beyond
+from sentinel.ingestion.kafka_client import START_LIMIT_S, Survey, bounds_of, client_options, is_member, starting, stop, survey
+from sentinel.ingestion.kafka_outage import Outage
 from sentinel.ingestion.kafka_records import as_parsed
-from sentinel.ingestion.offsets import Watermark
 from sentinel.observability.logs import get
 from sentinel.observability.metrics import Metrics
 
 ATTEND_EVERY_S: Final = 1.0
-FRESH_LOOK_S: Final = 3.0
-"""How long it counts that a look showed nothing more."""
 """Commits are gathered for this long: a commit is one round trip, and the store knows the exact position anyway."""
 
 ANSWER_LIMIT_S: Final = 3.0
@@ -36,41 +35,7 @@ FIRST_RETRY_S, LAST_RETRY_S = 1.0, 30.0
 METADATA_MAX_AGE_MS: Final = 60_000
 """New partitions are noticed within this."""
 
-STALLED_LOOKS: Final = 30
-"""So many looks in a row that show records and no move mean that the client has silently ended."""
-
 log = get(__name__)
-
-
-@dataclass(slots=True, eq=False)
-class Assignment:
-    """One partition while it is ours.
-
-    Attributes:
-        position: the offset after the last record taken from the client; None until the state is restored.
-        commit: the offset to commit next; None when all is committed.
-        fault: why it is paused although it is ours.
-        task: tries an unreadable one again later.
-        looks: how many looks in a row showed records and no move from `seen`.
-        end_at: when a look showed that there is nothing more, monotonic seconds; None when the last one showed otherwise.
-    """
-
-    tp: TopicPartition
-    source: PartitionId
-    epoch: int
-    watermark: Watermark = field(default_factory=Watermark)
-    position: int | None = None
-    commit: int | None = None
-    fault: str | None = None
-    task: "asyncio.Task[None] | None" = None
-    seen: int | None = None
-    looks: int = 0
-    end_at: float | None = None
-
-    @property
-    def is_readable(self) -> bool:
-        """Whether its records may be taken."""
-        return self.position is not None and self.fault is None
 
 
 class Group(ConsumerRebalanceListener):
@@ -93,7 +58,7 @@ class Group(ConsumerRebalanceListener):
         self._gate = gate
         self._survey = Survey("", 0, begun=False)
         self._epochs = 0
-        self._outage: str | None = None
+        self._outage = Outage(config.brokers, metrics)
         self._attending: asyncio.Task[None] | None = None
         self._committing = asyncio.Lock()
         self._restoring: asyncio.Task[None] | None = None
@@ -102,12 +67,12 @@ class Group(ConsumerRebalanceListener):
     def faults(self) -> dict[str, str]:
         """Why a partition of ours is paused, and why no broker answers; empty when all is well."""
         found = {str(assignment.source): assignment.fault for assignment in self.assignments.values() if assignment.fault is not None}
-        return found if self._outage is None else found | {"brokers": self._outage}
+        return found if self._outage.reason is None else found | {"brokers": self._outage.reason}
 
     @property
     def is_stalled(self) -> bool:
         """Whether records wait at the brokers and the client does not move."""
-        return any(assignment.looks >= STALLED_LOOKS for assignment in self.assignments.values())
+        return any(assignment.is_stalled for assignment in self.assignments.values())
 
     def current(self, delivery: Delivery) -> Assignment | None:
         """The assignment a delivery belongs to, None when it has ended."""
@@ -162,15 +127,11 @@ class Group(ConsumerRebalanceListener):
             try:
                 await self.join()
             except Exception as error:  # noqa: BLE001  whatever it is, nothing else would bring the source back
-                self._note_outage(f"cannot join the group again: {error}")
+                self._outage.begin(f"cannot join the group again: {error}")
                 await self._clock.sleep(delay_s)
                 delay_s = min(delay_s * 2, LAST_RETRY_S)
             else:
                 return
-
-    def at_end(self, assignment: Assignment) -> bool:
-        """Whether a look a moment ago showed nothing more of a partition."""
-        return assignment.end_at is not None and self._clock.monotonic() - assignment.end_at <= FRESH_LOOK_S
 
     async def _attend(self) -> None:
         """Commit what was acked, and ask the brokers how far they are: it shows the lag, and whether they are there."""
@@ -190,9 +151,9 @@ class Group(ConsumerRebalanceListener):
             async with asyncio.timeout(ANSWER_LIMIT_S):
                 ends = await consumer.end_offsets(list(self.assignments) or [TopicPartition(self._config.topic, 0)])
         except (TimeoutError, KafkaError) as error:
-            self._note_outage(_no_answer(error))
+            self._outage.begin(_no_answer(error))
             return
-        self._note_outage(None)
+        self._outage.end()
         for tp, end in ends.items():
             assignment = self.assignments.get(tp)
             if assignment is None or assignment.position is None:
@@ -200,19 +161,7 @@ class Group(ConsumerRebalanceListener):
             self._metrics.kafka_consumer_lag.labels(str(tp.partition)).set(max(0, end - assignment.position))
             # The client's own position also counts what it skips: control records and aborted transactions.
             behind = assignment.is_readable and self._gate.is_open and await consumer.position(tp) < end
-            assignment.looks = assignment.looks + 1 if behind and assignment.seen == assignment.position else 0
-            assignment.seen = assignment.position
-            assignment.end_at = None if behind or not self._gate.is_open else self._clock.monotonic()
-
-    def _note_outage(self, reason: str | None) -> None:
-        """Tell once when the brokers are gone, and once when they are back."""
-        if reason is not None:
-            self._metrics.kafka_consumption_errors.inc()
-        if reason is not None and self._outage is None:
-            log.error("Kafka does not answer, will go on when it does", brokers=self._config.brokers, reason=reason)
-        if reason is None and self._outage is not None:
-            log.info("Kafka answers again", brokers=self._config.brokers)
-        self._outage = reason
+            assignment.looked(behind=behind, end_at=None if behind or not self._gate.is_open else self._clock.monotonic())
 
     # ------------------------------------------------------------------------------------------------------------ commit
 
@@ -230,7 +179,7 @@ class Group(ConsumerRebalanceListener):
                 log.warning("commit refused, the partitions are moving", error=repr(error))
                 return
             except (TimeoutError, KafkaError) as error:
-                self._note_outage(f"commit: {_no_answer(error)}")
+                self._outage.begin(f"commit: {_no_answer(error)}")
                 return
             for tp, offset in due.items():
                 assignment = self.assignments.get(tp)
@@ -292,7 +241,7 @@ class Group(ConsumerRebalanceListener):
         """Those that could not be restored."""
         try:
             # Once for all, before any is read: the question would wait behind the client's long poll, half a second each time.
-            bounds = await self.bounds(consumer, [assignment.tp for assignment in assignments])
+            bounds = await bounds_of(consumer, [assignment.tp for assignment in assignments])
         except (KafkaError, TimeoutError) as error:
             for assignment in assignments:
                 self.pause_for(assignment, f"state not restored: the brokers do not tell the log's bounds: {error!r}")
@@ -320,6 +269,9 @@ class Group(ConsumerRebalanceListener):
             start = first
         # Committed at once, so that "latest" is decided once in a group's life.
         assignment.commit = start if committed is None or committed < start else None
+        if committed is None:
+            # Before anything is read: a log that was never committed counts as new, and a crash would have its alerts counted again.
+            await self.commit()
         self.read_from(consumer, assignment, start)
 
     def _first_position(self, tp: TopicPartition, first: int, end: int) -> int:
@@ -329,12 +281,6 @@ class Group(ConsumerRebalanceListener):
         start = end if policy == "latest" else first
         log.info("the group starts here", partition=f"{tp.topic}/{tp.partition}", offset=start, policy=policy, partition_is_new=is_new)
         return start
-
-    async def bounds(self, consumer: AIOKafkaConsumer, tps: list[TopicPartition]) -> dict[TopicPartition, tuple[int, int]]:
-        """By partition the first offset that is left and the one after the last. Raises KafkaError or TimeoutError."""
-        async with asyncio.timeout(START_LIMIT_S):
-            first, end = await asyncio.gather(consumer.beginning_offsets(tps), consumer.end_offsets(tps))
-        return {tp: (first[tp], end[tp]) for tp in tps}
 
     def read_from(self, consumer: AIOKafkaConsumer, assignment: Assignment, offset: int) -> None:
         """Go on reading a partition at an offset, or once the gate is open."""
@@ -361,14 +307,6 @@ class Group(ConsumerRebalanceListener):
             to_offset=first,
             records=first - start,
         )
-
-
-def beyond(position: int, end: int) -> str:
-    """Why a partition is not read whose log is shorter than we know it."""
-    return (
-        f"position {position} is beyond the end {end}: was the topic made anew? "
-        "If so, start with another state_dir and group_id; nothing was skipped."
-    )
 
 
 def _no_answer(error: Exception) -> str:

@@ -60,8 +60,13 @@ class ConfirmedProducer:
         )
         await self._producer.start()
 
-    async def produce(self, topic: str, records: Sequence[Keyed]) -> list[int]:
+    async def produce(self, topic: str, records: Sequence[Keyed], partition: int | None = None) -> list[int]:
         """Produce all records and wait until they are confirmed.
+
+        Args:
+            topic: where to.
+            records: keys and values.
+            partition: the one all of them go to; None = by their keys.
 
         Returns:
             The positions of records that are too large for the topic; the others are durable.
@@ -73,7 +78,7 @@ class ConfirmedProducer:
             raise KafkaError("the producer is not open")
         try:
             async with asyncio.timeout(CONFIRM_LIMIT_MS / 1e3 + GRACE_S):
-                results = await self._send_all(self._producer, topic, records)
+                results = await self._send_all(self._producer, topic, records, partition)
         except TimeoutError as error:
             raise KafkaTimeoutError(f"not confirmed within {CONFIRM_LIMIT_MS / 1e3 + GRACE_S:g} s") from error
         refused = []
@@ -83,14 +88,16 @@ class ConfirmedProducer:
             elif isinstance(result, BaseException):
                 raise result
         # A batch is refused as a whole: alone, a record may pass.
-        return [position for position in refused if len(records) == 1 or await self.produce(topic, [records[position]])]
+        return [position for position in refused if len(records) == 1 or await self.produce(topic, [records[position]], partition)]
 
-    async def _send_all(self, producer: AIOKafkaProducer, topic: str, records: Sequence[Keyed]) -> list[RecordMetadata | BaseException]:
+    async def _send_all(
+        self, producer: AIOKafkaProducer, topic: str, records: Sequence[Keyed], partition: int | None
+    ) -> list[RecordMetadata | BaseException]:
         """What became of each record, in order."""
         confirms: list[asyncio.Future[RecordMetadata]] = []
         try:
             for key, value in records:
-                confirms.append(await self._send(producer, topic, key, value))
+                confirms.append(await self._send(producer, topic, key, value, partition))
             return await asyncio.gather(*confirms, return_exceptions=True)
         finally:
             for confirm in confirms:  # when interrupted, nobody will ask for these any more
@@ -98,9 +105,11 @@ class ConfirmedProducer:
                     confirm.exception()
 
     @staticmethod
-    async def _send(producer: AIOKafkaProducer, topic: str, key: bytes, value: bytes) -> "asyncio.Future[RecordMetadata]":
+    async def _send(
+        producer: AIOKafkaProducer, topic: str, key: bytes, value: bytes, partition: int | None
+    ) -> "asyncio.Future[RecordMetadata]":
         try:
-            return await producer.send(topic, value, key)
+            return await producer.send(topic, value, key, partition)
         except MessageSizeTooLargeError as error:
             refused: asyncio.Future[RecordMetadata] = asyncio.get_running_loop().create_future()
             refused.set_exception(error)

@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass, field
 
-from sentinel.core.batch import Flag, Int32
+from sentinel.core.batch import Int32
+from sentinel.core.flags import Flag
 from sentinel.ingestion.redact import Counts
 
 

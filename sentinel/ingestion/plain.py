@@ -10,10 +10,11 @@ from typing import Final, overload
 
 import msgspec
 import numpy as np
-import numpy.typing as npt
 
 from sentinel.config.schema import Parsing
-from sentinel.core.batch import NO_LOG_TIME, Bool, Delivery, Dialect, EventBatch, Flag, Int32
+from sentinel.core.batch import Bool, Dialect, EventBatch, Int32
+from sentinel.core.delivery import NO_LOG_TIME, Delivery
+from sentinel.core.flags import Flag
 from sentinel.core.metrics import ERROR, METRIC_NAMES
 from sentinel.core.parts import InParts, Parts
 from sentinel.ingestion.columns import Series, is_failure, numbered, settled
@@ -21,8 +22,6 @@ from sentinel.ingestion.scan import Scanned, scan
 from sentinel.ingestion.scan_columns import gather, group, objects, strings
 from sentinel.ingestion.scan_keys import NUMBERS, STRINGS, TEXTS
 from sentinel.ingestion.wire import Undecoded, WireEvent
-
-UInt8 = npt.NDArray[np.uint8]
 
 _MEASURED: Final = [METRIC_NAMES.index(name) for name in NUMBERS]
 _ROW: Final = {name: row for row, name in enumerate(STRINGS)}

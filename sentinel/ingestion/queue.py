@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from sentinel.core.batch import LOCAL_CLUSTER, Delivery, PartitionId, weight_bytes
+from sentinel.core.batch import LOCAL_CLUSTER, PartitionId
+from sentinel.core.delivery import Delivery, weight_bytes
 from sentinel.core.errors import FullError, RetryableError
 from sentinel.core.ports import Clock, Outcome, PartitionOwner
 from sentinel.ingestion.gate import Gate

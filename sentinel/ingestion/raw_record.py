@@ -13,7 +13,7 @@ BINARY: Final = "[BINARY]"
 _KEYS: Final = (
     "user_?id|user|users|user_?name|enduser|email|customer_?id|session_?id|prompts?|prompt_?text|response|responses|response_?text|text|texts|content"
     "|contents|inputs?|outputs?|messages?|completions?|question|answer|query|instructions?|system|parts|arguments|result|body|value|values|string_?value"
-    "|bytes_?value|int_?value|password|passwd|pwd|secret|token|api_?key|authorization|cookie|credentials?"
+    "|bytes_?value|int_?value|(?:prompt_?|response_?)?(?:embeddings?|sketch|vectors?)|password|passwd|pwd|secret|token|api_?key|authorization|cookie|credentials?"
 )
 _KEY: Final = rf"(?i)(?:^|[^\w])(?:[\w\-]{{0,64}}\.){{0,8}}(?:{_KEYS}|enduser\.id|user\.id)\\*[\"']?\s{{0,64}}[:=]\s{{0,64}}"
 _SCALAR: Final = r"(?s)^(?:\\+\"[^\"]*\"?|\"(?:[^\"\\]|\\.)*(?:\"|\\?\z)|'(?:[^'\\]|\\.)*(?:'|\\?\z)|[^\s,}\]&]+)"

@@ -9,9 +9,11 @@ import numpy as np
 from aiokafka.errors import KafkaError
 
 from sentinel.config.schema import Kafka
-from sentinel.core.batch import CleanBatch, DeadLetter, Delivery, PartitionId
+from sentinel.core.batch import CleanBatch, PartitionId
+from sentinel.core.delivery import Delivery
 from sentinel.core.errors import FullError, RejectCode, RetryableError
 from sentinel.core.ports import Clock, Outcome, Sink
+from sentinel.core.reject import DeadLetter
 from sentinel.ingestion.encode import flat
 from sentinel.ingestion.kafka_client import starting
 from sentinel.ingestion.kafka_producer import ConfirmedProducer, Keyed

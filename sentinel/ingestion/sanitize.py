@@ -12,8 +12,9 @@ import msgspec
 import numpy as np
 
 from sentinel.config.schema import DeadLetters, Parsing, Privacy, Validation
-from sentinel.core.batch import Bool, CleanBatch, DeadLetter, Dimensions, EventBatch, Int32, PartitionId, Reject
+from sentinel.core.batch import Bool, CleanBatch, Dimensions, EventBatch, Int32, PartitionId
 from sentinel.core.metrics import ERROR
+from sentinel.core.reject import DeadLetter, Reject
 from sentinel.ingestion.columns import Fields, take
 from sentinel.ingestion.extras import REST, Extras
 from sentinel.ingestion.identifiers import MAX_IDENTIFIER_CHARS, Identifiers, Name
@@ -219,6 +220,7 @@ class Sanitizer:
             trace_ids=trace_ids,
             extra=extra,
             findings=noticed.counts,
+            sketches=batch.sketches,
         )
 
 

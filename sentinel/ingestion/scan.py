@@ -16,19 +16,16 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from sentinel.core.batch import Bool, Float64, Int8, Int32, Int64
+from sentinel.core.buffers import ABSENT, UInt8, UInt64, as_words
 from sentinel.core.jit import leaf
 from sentinel.core.metrics import LATENCY, METRIC_NAMES
 from sentinel.ingestion.scan_bytes import (
-    ABSENT,
     NOT_PLAIN,
     PADDING,
-    UInt8,
-    UInt64,
     find_text_end,
     list_specials,
     read_literal,
     skip_space,
-    views,
 )
 from sentinel.ingestion.scan_fields import ESCAPED, read_value
 from sentinel.ingestion.scan_keys import KEYS, MARKS, NUMBERS, STRINGS, TEXTS, find_key
@@ -92,7 +89,8 @@ def scan(records: Sequence[bytes]) -> Scanned:
     seen = np.full(len(KEYS.names), ABSENT, np.int32)
     with np.errstate(over="ignore"):  # only plain Python minds that words overflow
         read_records(
-            *views(text),
+            np.frombuffer(text, np.uint8),
+            as_words(text),
             ends[:fitting],
             specials,
             seen,

@@ -8,35 +8,18 @@ something return the position after it, or NOT_PLAIN.
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
 from sentinel.core.batch import Int32
+from sentinel.core.buffers import ABSENT, BACKSLASHES, HIGH, LOW, ONE, ONES, QUOTES, TOP_BYTE, UP_FROM_SPACE, UInt8, UInt64
 from sentinel.core.jit import inlined, leaf
-
-UInt8 = npt.NDArray[np.uint8]
-UInt64 = npt.NDArray[np.uint64]
 
 PADDING: Final = 40
 NOT_PLAIN: Final = -1
-ABSENT: Final = -1
 
-ONE = np.uint64(1)
-TOP_BYTE = np.uint64(56)
-LOW = np.uint64(0x7F7F7F7F7F7F7F7F)
-HIGH = np.uint64(0x8080808080808080)
-ONES = np.uint64(0x0101010101010101)
-UP_FROM_SPACE = np.uint64(0x6060606060606060)
-QUOTES = np.uint64(0x2222222222222222)
-BACKSLASHES = np.uint64(0x5C5C5C5C5C5C5C5C)
 FOUR_BYTES = np.uint64(0xFFFFFFFF)
 WORD_NULL = np.uint64(0x6C6C756E)
 WORD_TRUE = np.uint64(0x65757274)
 WORD_ALSE = np.uint64(0x65736C61)
-
-
-def views(text: bytes) -> tuple[UInt8, UInt64]:
-    """The same memory as bytes, and as little-endian words of eight bytes from every byte on."""
-    return np.frombuffer(text, np.uint8), np.ndarray(len(text) - 7, np.uint64, text, strides=(1,))
 
 
 @leaf

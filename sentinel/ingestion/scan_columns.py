@@ -9,8 +9,9 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from sentinel.core.batch import Bool, Int32, Int64
+from sentinel.core.buffers import ABSENT, ALL_BITS, UInt8, UInt64, as_words, copy, make_buffer
 from sentinel.core.jit import leaf
-from sentinel.ingestion.scan_bytes import ABSENT, PADDING, UInt8, UInt64, views
+from sentinel.ingestion.scan_bytes import PADDING
 
 MAX_PROBES: Final = 8
 """Slots looked at per event, on average, before `group` leaves the work to a dict."""
@@ -19,7 +20,6 @@ FACTOR: Final = np.uint64(0x9FB21C651E98DF25)
 SEED: Final = np.uint64(0x9E3779B97F4A7C15)
 MISSING: Final = np.uint64(0xD6E8FEB86659FD93)
 HALF: Final = np.uint64(32)
-ALL_BITS: Final = np.uint64(0xFFFFFFFFFFFFFFFF)
 QUOTE: Final = 34
 COMMA: Final = 44
 SPACE: Final = 32
@@ -51,7 +51,7 @@ def group(text: bytes, start: Int32, end: Int32, use: Bool) -> Groups:
     codes, first, hashes = np.empty(n, np.int32), np.empty(n, np.int32), np.empty(n, np.uint64)
     slots = np.full(1 << (2 * n + 1).bit_length(), ABSENT, np.int32)
     with np.errstate(over="ignore"):  # only plain Python minds that words overflow
-        count = number_tuples(views(text)[1], start, end, use, codes, first, hashes, slots)
+        count = number_tuples(as_words(text), start, end, use, codes, first, hashes, slots)
     return Groups(codes, first[:count].copy()) if count >= 0 else group_by_dict(text, start, end, use)
 
 
@@ -159,22 +159,8 @@ def gather(text: bytes, start: Int32, end: Int32, use: Bool, block: int) -> Gath
     sizes = np.where((start >= 0) & use, end - start, ABSENT)
     bounds = np.zeros(-(-len(use) // block) + 1, np.int64)
     out, out_words = make_buffer(int(sizes.sum()) + 2 * sizes.size)
-    join_blocks(views(text)[1], start, sizes, block, out, out_words, bounds)
+    join_blocks(as_words(text), start, sizes, block, out, out_words, bounds)
     return Gathered(out[: bounds[-1]], bounds, max(0, int(sizes.max(initial=0))))
-
-
-def make_buffer(size: int) -> tuple[UInt8, UInt64]:
-    """Room for that many bytes, and as words from every byte on, the last of which may reach beyond."""
-    out = np.empty(size + 8, np.uint8)
-    return out, np.ndarray(size + 1, np.uint64, out.data, strides=(1,))
-
-
-@leaf
-def copy(words: UInt64, start: int, size: int, out_words: UInt64, at: int) -> int:
-    """Copy bytes, and up to seven more that are written over afterwards; returns the position after them."""
-    for i in range(0, size, 8):
-        out_words[at + i] = words[start + i]
-    return at + size
 
 
 @leaf
@@ -235,8 +221,8 @@ def objects(text: bytes, start: Int32, end: Int32, keys: Strings, names: Strings
     longest_name = key_sizes[0] + np.diff(names.bounds).max(initial=0)
     out, out_words = make_buffer(int(written + len(codes) * (longest_name + 3 * len(key_sizes) + 1)))
     bounds = np.zeros(len(codes) + 1, np.int64)
-    tables = views(keys.text)[1], keys.bounds, views(names.text)[1], names.bounds
-    write_objects(views(text)[1], start, end, *tables, codes, out, out_words, bounds)
+    tables = as_words(keys.text), keys.bounds, as_words(names.text), names.bounds
+    write_objects(as_words(text), start, end, *tables, codes, out, out_words, bounds)
     return Objects(out[: bounds[-1]], bounds)
 
 

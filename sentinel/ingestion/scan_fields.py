@@ -9,8 +9,9 @@ from typing import Final
 import numpy as np
 
 from sentinel.core.batch import Float64, Int8, Int32, Int64
+from sentinel.core.buffers import ABSENT, UInt8, UInt64
 from sentinel.core.jit import inlined, leaf
-from sentinel.ingestion.scan_bytes import ABSENT, NOT_PLAIN, UInt8, UInt64, find_text_end, has_space, read_literal
+from sentinel.ingestion.scan_bytes import NOT_PLAIN, find_text_end, has_space, read_literal
 from sentinel.ingestion.scan_keys import COUNT, ERROR_TEXT, EVENT_ID, FLAG, MARKS, NAME, NOTHING, NUMBER, STRINGS, TEXTS, TIME
 from sentinel.ingestion.scan_values import read_number, read_time
 

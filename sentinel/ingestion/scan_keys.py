@@ -10,9 +10,9 @@ import msgspec
 import numpy as np
 
 from sentinel.core.batch import Int64
+from sentinel.core.buffers import UInt64
 from sentinel.core.jit import inlined
 from sentinel.core.metrics import ERROR, METRIC_NAMES
-from sentinel.ingestion.scan_bytes import UInt64
 from sentinel.ingestion.wire import WireEvent
 
 STRINGS: Final = (

@@ -4,8 +4,9 @@ from typing import Final
 
 import numpy as np
 
+from sentinel.core.buffers import UInt8
 from sentinel.core.jit import inlined, leaf
-from sentinel.ingestion.scan_bytes import NOT_PLAIN, UInt8
+from sentinel.ingestion.scan_bytes import NOT_PLAIN
 from sentinel.ingestion.wire import EARLIEST_NS, LATEST_NS
 
 EXACT_POWERS = np.array([float(f"1e{power}") for power in range(23)])

@@ -8,7 +8,8 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from sentinel.core.errors import RejectCode
-from sentinel.ingestion.attributes import COUNTS, NUMBERS, SECONDS, TEXTS, Fields, Value, fields_of
+from sentinel.ingestion.attributes import COUNTS, EMBEDDING, NUMBERS, SECONDS, TEXTS, Fields, Value, fields_of
+from sentinel.ingestion.sketch import sketch_of
 from sentinel.ingestion.unusable import UnusableError
 from sentinel.ingestion.wire import EARLIEST_NS, LATEST_NS, WireEvent
 
@@ -71,6 +72,8 @@ def event_of(span: Span, resource: Mapping[str, Value]) -> SpanEvent | None:
     values |= {name: _whole(name, fields.known[name]) for name in COUNTS if name in fields.known}
     values |= {name: _number(name, fields.known[name]) for name in NUMBERS if name in fields.known}
     values |= {name: _number(name, fields.known[name]) * 1e3 for name in SECONDS if name in fields.known}
+    if EMBEDDING in fields.known:
+        values["prompt_sketch"] = sketch_of(fields.known[EMBEDDING])
     if "latency_ms" not in values:
         values["latency_ms"] = _duration_ms(span)
     streaming = fields.known.get("streaming")

@@ -5,9 +5,12 @@ from dataclasses import replace
 import numpy as np
 
 from sentinel.config.schema import Validation
-from sentinel.core.batch import IMPLAUSIBLE_SHIFT, NO_LOG_TIME, Bool, EventBatch, Flag, Float64, Reject
+from sentinel.core.batch import Bool, EventBatch, Float64
+from sentinel.core.delivery import NO_LOG_TIME
 from sentinel.core.errors import RejectCode
+from sentinel.core.flags import IMPLAUSIBLE_SHIFT, Flag
 from sentinel.core.metrics import COMPLETION_TOKENS, COST, LATENCY, METRIC_NAMES, PROMPT_TOKENS, TIME_PER_OUTPUT_TOKEN, TOTAL_TOKENS, TTFT
+from sentinel.core.reject import Reject
 from sentinel.ingestion.columns import take
 from sentinel.ingestion.wire import as_record
 

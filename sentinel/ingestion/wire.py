@@ -31,6 +31,7 @@ class Part(msgspec.Struct, gc=False):
     text: str | None = None
     tokens: Count = None
     finish_reason: str | None = None
+    embedding: msgspec.Raw = msgspec.Raw()
 
 
 class WireEvent(msgspec.Struct, gc=False, omit_defaults=True):
@@ -93,6 +94,8 @@ class WireEvent(msgspec.Struct, gc=False, omit_defaults=True):
     audio_seconds: Number = None
     video_seconds: Number = None
     schema_version: int | None = None
+    prompt_sketch: str | None = None
+    response_sketch: str | None = None
     resource_spans: msgspec.Raw = msgspec.field(default=msgspec.Raw(), name="resourceSpans")
 
 

@@ -28,6 +28,15 @@ Log = structlog.stdlib.BoundLogger
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
 
+_everywhere: dict[str, object] = {}
+"""Fields of every line."""
+
+
+def mark(**fields: object) -> None:
+    """Put these fields into every line from now on, whatever thread it comes from: what tells this process from its siblings."""
+    _everywhere.update(fields)
+
+
 def configure(level: str, *, as_json: bool) -> None:
     """Send our own and the libraries' logs to standard error in one form.
 
@@ -40,6 +49,7 @@ def configure(level: str, *, as_json: bool) -> None:
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
+        _marked,
         structlog.processors.format_exc_info,
         _bounded,
     ]
@@ -105,6 +115,11 @@ def get(name: str) -> Log:
 def _json(event: Any, **_options: Any) -> str:  # noqa: ANN401  structlog's own signature
     """One line of JSON."""
     return orjson.dumps(event).decode()
+
+
+def _marked(_logger: Any, _name: str, event: Any) -> Any:  # noqa: ANN401  structlog's own signature
+    """What every line says of this process."""
+    return event | _everywhere
 
 
 def _bounded(_logger: Any, _name: str, event: Any) -> Any:  # noqa: ANN401  structlog's own signature

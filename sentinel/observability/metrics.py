@@ -24,7 +24,7 @@ class Metrics:
         self.validation_failures = self._counter("validation_failures", "Records that could not be events, by code", "code")
         self.dead_letters = self._counter("dead_letters", "Records written to the dead letters, by code", "code")
         self.duplicates = self._counter("duplicates", "Events recognised as repeats by their event id")
-        self.events_filtered = self._counter("events_filtered", "Spans that are no LLM requests")
+        self.events_filtered = self._counter("events_filtered", "Spans that are no LLM requests, and canaries")
         self.events_released = self._counter("events_released", "Events dropped in flight because their partition moved to another replica")
         self.kafka_messages_consumed = self._counter("kafka_messages_consumed", "Kafka records read")
         self.kafka_consumption_errors = self._counter("kafka_consumption_errors", "Errors while reading from Kafka")
@@ -41,6 +41,7 @@ class Metrics:
         self.baseline_samples = self._gauge("baseline_samples", "Samples learned since the saved state began")
         self.baseline_overflow_events = self._gauge("baseline_overflow_events", "Events that went to the series `__other__`")
         self.baseline_series = self._gauge("baseline_series", "Series with a baseline")
+        self.series_split = self._gauge("series_split", "Series with a baseline in more than one partition of this replica")
         self._add_storage()
         self.pii_redactions = self._counter("pii_redactions", "Personal data and secrets found, by type", "type")
         self.pipeline_stage_seconds = self._histogram("pipeline_stage_seconds", "Time of one delivery in a stage", "stage")
@@ -50,9 +51,9 @@ class Metrics:
         self.checkpoint_seconds = self._histogram("checkpoint_seconds", "Time to save the state of one partition")
         self.checkpoint_bytes = self._gauge("checkpoint_bytes", "Size of the last saved state of a partition")
         self.checkpoint_errors = self._counter("checkpoint_errors", "States that could not be saved or loaded, by kind", "kind")
+        self.state_missing = self._counter("state_missing", "Partitions begun without the state of what was read before")
         self.ledger_imbalance = self._gauge("ledger_imbalance", "Events that are nowhere; anything but 0 is a fault")
         self.events_in_flight = self._gauge("events_in_flight", "Events read and not yet stored or dead-lettered")
-        self.event_loop_lag_seconds = self._gauge("event_loop_lag_seconds", "How late the event loop runs its timers")
         self.watermark_age_seconds = self._gauge("watermark_age_seconds", "Age of the newest event time seen")
         self.api_requests = self._counter("api_requests", "HTTP requests, by route and status", "route", "status")
         self.api_request_seconds = self._histogram("api_request_seconds", "Time of one HTTP request", "route")
@@ -81,7 +82,7 @@ class Metrics:
         self.circuit_state = self._gauge(
             "circuit_state", "Circuit breaker: 0 closed, 1 half-open, 2 open, 3 out of use until a restart", "sink"
         )
-        self.ready = self._gauge("ready", "1 while the daemon makes progress and may get traffic")
+        self._add_self_watch()
         self.build_info = self._gauge("build_info", "Always 1; the version is the label", "version")
         self.build_info.labels(__version__).set(1)
 
@@ -99,6 +100,20 @@ class Metrics:
         self.cache_bytes = self._gauge("cache_bytes", "Bytes of the answers in the query cache of the process")
         self.cache_errors = self._counter("cache_errors", "Calls of Redis that failed and answers that could not be kept or used", "kind")
         self.redis_up = self._gauge("redis_up", "1 while Redis answers, 0 when it does not or is not used")
+
+    def _add_self_watch(self) -> None:
+        self.ready = self._gauge("ready", "1 while the daemon makes progress and may get traffic")
+        self.event_loop_lag_seconds = self._gauge(
+            "event_loop_lag_seconds", "How late the event loop ran a timer at worst in the last second"
+        )
+        self.event_loop_stall_seconds = self._histogram(
+            "event_loop_stall_seconds", "How late the event loop ran a timer, looked at twenty times a second"
+        )
+        self.event_loop_tasks = self._gauge("event_loop_tasks", "Tasks of the event loop that have not ended")
+        self.alarms = self._gauge("alarms", "1 while an alarm about the daemon itself lasts, by its condition", "condition")
+        self.canaries = self._counter("canaries", "Canaries, by what became of them", "result")
+        self.canary_seconds = self._histogram("canary_seconds", "From sending a canary to its delivery")
+        self.canary_silence_seconds = self._gauge("canary_silence_seconds", "Longest time since a canary of a partition came back")
 
     def expose(self, accept: str) -> tuple[bytes, str]:
         """All metrics as text, and its content type: OpenMetrics when the Accept header asks for it, else Prometheus."""

@@ -7,9 +7,12 @@ from typing import Final
 
 from sentinel.core.alert import AlertWrite
 from sentinel.core.anomaly import Anomaly
-from sentinel.core.batch import DeadLetter, Delivery
+from sentinel.core.delivery import Delivery
+from sentinel.core.errors import CredentialsError, RetryableError
 from sentinel.core.ports import Clock, Source, StoreWrite
 from sentinel.core.refusal import RefusedError
+from sentinel.core.reject import DeadLetter
+from sentinel.detection.snapshot import Copied
 from sentinel.observability.logs import get
 from sentinel.observability.metrics import Metrics
 from sentinel.pipeline.process import Processed
@@ -40,7 +43,7 @@ class Work:
     shard: Shard
     processed: Processed
     worthy: Sequence[Anomaly]
-    checkpoint: bytes | None
+    checkpoint: Copied | None
 
 
 class GroupWriter:
@@ -136,8 +139,8 @@ class Failed:
         self._metrics = metrics
         self._sink = sink
 
-    def __call__(self, reason: str | None) -> None:
+    def __call__(self, error: RetryableError | None) -> None:
         """Note a failure, or with None that it is over."""
-        self._progress.held(self._sink, reason)
-        if reason is not None:
+        self._progress.held(self._sink, None if error is None else str(error), credentials=isinstance(error, CredentialsError))
+        if error is not None:
             self._metrics.storage_errors.labels(self._sink.replace(" ", "_")).inc()

@@ -9,10 +9,12 @@ from typing import Final
 from msgspec import to_builtins
 
 from sentinel.core.anomaly import Anomaly
-from sentinel.core.batch import Bool, Delivery
+from sentinel.core.batch import Bool
 from sentinel.core.command import Command
+from sentinel.core.delivery import Delivery
 from sentinel.core.errors import PermanentError
 from sentinel.core.ports import Clock
+from sentinel.detection.snapshot import Copied
 from sentinel.observability.logs import frames, get
 from sentinel.observability.metrics import Metrics
 from sentinel.pipeline.process import Cleaned, Processed, Rules, clean_together, score
@@ -39,7 +41,7 @@ class Done:
     """What became of a delivery, and the state just after it where it was asked for."""
 
     processed: Processed
-    checkpoint: bytes | None
+    checkpoint: Copied | None
 
 
 def small_together(jobs: Sequence[Job]) -> Iterator[list[Job]]:
@@ -136,7 +138,7 @@ class Middle:
             with job.shard.lock:
                 processed = score(cleaned, job.shard, rules.validation, unseen)
                 job.shard.next_offset = job.delivery.next_offset
-                checkpoint = job.shard.encode() if job.checkpoint else None
+                checkpoint = job.shard.copied() if job.checkpoint else None
                 self._tell_failures(job.shard)
         except Exception as error:  # noqa: BLE001  see `_failure`
             raise self._failure(job.delivery, error) from None

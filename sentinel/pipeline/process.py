@@ -7,33 +7,43 @@ import numpy as np
 
 from sentinel.config.schema import Parsing, Validation
 from sentinel.core.anomaly import Anomaly, AnomalyBatch
-from sentinel.core.batch import Bool, CleanBatch, DeadLetter, Delivery, learnable
+from sentinel.core.batch import Bool, CleanBatch
+from sentinel.core.canary import Canary
+from sentinel.core.delivery import Delivery
+from sentinel.core.flags import learnable
+from sentinel.core.reject import DeadLetter
 from sentinel.detection.judge import judge
 from sentinel.ingestion.decode import decode
 from sentinel.ingestion.plain import plain_events
 from sentinel.ingestion.sanitize import Sanitizer
 from sentinel.ingestion.validate import validate
 from sentinel.pipeline import together
+from sentinel.pipeline.canaries import without_canaries
 from sentinel.pipeline.shard import Shard, own_ids
 
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What the steps go by."""
+    """What the steps go by; by `canary_key` our own canaries are known, None knows none."""
 
     parsing: Parsing
     validation: Validation
     sanitizer: Sanitizer
+    canary_key: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Cleaned:
-    """A delivery decoded, validated and sanitized: nothing raw is left. `received` counts the events as they were decoded."""
+    """A delivery decoded, validated and sanitized: nothing raw is left. `received` counts the events as they were decoded.
+
+    Canaries are among the filtered.
+    """
 
     received: int
     batch: CleanBatch
     dead_letters: list[DeadLetter]
     filtered: int
+    canaries: Sequence[Canary] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +56,8 @@ class Processed:
         anomalies: what the detectors found in them.
         tick_anomalies: what was found in time windows that closed with them.
         dead_letters: the unusable, redacted.
-        duplicates, filtered: how many events were repeats, and how many spans were no LLM requests.
+        duplicates, filtered: how many events were repeats, and how many were no LLM requests: other spans, and canaries.
+        canaries: of the daemons of this installation.
     """
 
     received: int
@@ -56,6 +67,7 @@ class Processed:
     duplicates: int
     filtered: int
     tick_anomalies: Sequence[Anomaly] = ()
+    canaries: Sequence[Canary] = ()
 
     @classmethod
     def of_mark(cls, delivery: Delivery, shard: Shard, found: Sequence[Anomaly]) -> "Processed":
@@ -96,7 +108,9 @@ def clean_together(deliveries: Sequence[Delivery], rules: Rules) -> list[Cleaned
         letters = [rules.sanitizer.reject(part.source, part.received_ns, reject) for reject in unusable]
         filtered = sum(n for at, n in decoded.filtered_of.items() if start <= at < stop)
         received = int(np.count_nonzero((index >= start) & (index < stop))) + filtered
-        cleaned.append(Cleaned(received, whole if len(deliveries) == 1 else together.part(whole, part, start, stop), letters, filtered))
+        own = whole if len(deliveries) == 1 else together.part(whole, part, start, stop)
+        events, canaries = without_canaries(own, rules.canary_key)
+        cleaned.append(Cleaned(received, events, letters, filtered + len(canaries), canaries))
     return cleaned
 
 
@@ -119,7 +133,7 @@ def score(cleaned: Cleaned, shard: Shard, limits: Validation, unseen: Bool | Non
     shard.watermark_ns = max(shard.watermark_ns, int(batch.ts_ns.max(initial=0)))
     told = shard.over_time.observe(batch, learned)
     repeats = int(np.count_nonzero(~fresh))
-    return Processed(cleaned.received, batch, anomalies, cleaned.dead_letters, repeats, cleaned.filtered, told)
+    return Processed(cleaned.received, batch, anomalies, cleaned.dead_letters, repeats, cleaned.filtered, told, cleaned.canaries)
 
 
 def process(delivery: Delivery, shard: Shard, rules: Rules) -> Processed:

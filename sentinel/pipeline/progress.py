@@ -1,6 +1,16 @@
 """Health by progress: being up is not enough, work must move."""
 
+from collections.abc import Mapping
+from typing import NamedTuple
+
 from sentinel.core.ports import Clock
+
+
+class Hold(NamedTuple):
+    """Why a part cannot go on, and whether that is because the other side refuses our credentials."""
+
+    reason: str
+    credentials: bool
 
 
 class Progress:
@@ -16,7 +26,7 @@ class Progress:
         self._stall_s = stall_s
         self._in_hand = 0
         self._moved_at = clock.monotonic()
-        self._held: dict[str, str] = {}
+        self._held: dict[str, Hold] = {}
 
     def started(self) -> None:
         """A delivery was read and is on its way."""
@@ -29,16 +39,21 @@ class Progress:
         self._in_hand -= 1
         self._moved_at = self._clock.monotonic()
 
-    def held(self, part: str, reason: str | None) -> None:
+    @property
+    def holds(self) -> Mapping[str, Hold]:
+        """What cannot go on, by part."""
+        return self._held
+
+    def held(self, part: str, reason: str | None, *, credentials: bool = False) -> None:
         """A part cannot go on for a reason, or with None can again."""
         if reason is None:
             self._held.pop(part, None)
         else:
-            self._held[part] = reason
+            self._held[part] = Hold(reason, credentials)
 
     def reasons(self) -> list[str]:
         """Why the daemon is not healthy; empty when it is."""
-        held = [f"{part}: {reason}" for part, reason in self._held.items()]
+        held = [f"{part}: {hold.reason}" for part, hold in self._held.items()]
         return held or self.stalled()
 
     def stalled(self) -> list[str]:

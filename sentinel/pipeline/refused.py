@@ -5,9 +5,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from sentinel.core.batch import CleanBatch, DeadLetter, PartitionId
+from sentinel.core.batch import CleanBatch, PartitionId
 from sentinel.core.errors import RejectCode
 from sentinel.core.refusal import Refusal
+from sentinel.core.reject import DeadLetter
 from sentinel.pipeline.process import Processed
 
 

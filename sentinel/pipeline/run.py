@@ -3,17 +3,21 @@
 import asyncio
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
+from functools import partial
 from typing import Final
 
 from sentinel.alerting.sightings import alert_worthy
 from sentinel.config.schema import Config
 from sentinel.core.anomaly import DETECTORS, SEVERITIES, Anomaly
-from sentinel.core.batch import Delivery, PartitionId
+from sentinel.core.batch import PartitionId
 from sentinel.core.command import Command
+from sentinel.core.delivery import Delivery
 from sentinel.core.errors import DrainError
 from sentinel.core.ports import Clock, Outcome, Source
+from sentinel.detection.snapshot import Copied
+from sentinel.observability.logs import get
 from sentinel.observability.metrics import Metrics
 from sentinel.pipeline.deliver import GroupWriter, Work
 from sentinel.pipeline.ledger import Ledger
@@ -23,6 +27,7 @@ from sentinel.pipeline.process import Processed, Rules
 from sentinel.pipeline.progress import Progress
 from sentinel.pipeline.reconfigure import adopt
 from sentinel.pipeline.restore import Checkpoints
+from sentinel.pipeline.save import AGAIN_AFTER_S, Saves
 from sentinel.pipeline.shard import Shard
 from sentinel.pipeline.sinks import Sinks
 
@@ -31,6 +36,8 @@ GROUP_EVENTS: Final = 20_000
 
 ROUND_RECORDS: Final = 1_000
 """Deliveries that are ready are processed together until they hold so many records: larger ones gain nothing by it."""
+
+log = get(__name__)
 
 
 class Pipeline:
@@ -57,6 +64,7 @@ class Pipeline:
         self._config = config
         self._store = sinks.store
         self._alerts = sinks.alerts
+        self._canaries = sinks.canaries
         self._checkpoints = checkpoints
         self._metrics = metrics
         self._clock = clock
@@ -69,23 +77,26 @@ class Pipeline:
         self._in_worker: set[PartitionId] = set()
         self.paused = False
         self._saved_at: dict[PartitionId, float] = {}
+        self._saves = Saves(metrics, clock)
         self._delays = Delays()
         self._sources: Sequence[Source] = ()
 
     # ------------------------------------------------------------------------------------------------------ ownership
 
     async def assigned(self, source: PartitionId, committed: int | None, epoch: int, *, rereadable: bool = True) -> int | None:
-        """Restore the partition's state and say where to start: behind what is stored here and what the group has committed."""
+        """Restore the partition's state and say where to start: behind what is stored here or, by the group, elsewhere.
+
+        What others stored is read again from the state's own place on, when that lies before.
+        """
         position = await self._store.position(source)
         if self._alerts is not None and (not rereadable or (position is None and committed is None)):
             await self._alerts.rewind(source, position or 0)
-        shard = await self._checkpoints.restore(source, epoch, self._store, position)
+        shard = await self._checkpoints.restore(source, epoch, self._store, position, committed)
         if shard.rules != self._config.detection:  # they have changed meanwhile
             adopt([shard], self._config.detection)
         self.shards[source] = shard
         self._saved_at[source] = self._clock.monotonic()
-        known = [offset for offset in (position, committed) if offset is not None]
-        return max(known) if known else None
+        return None if position is None and committed is None else shard.next_offset
 
     async def revoked(self, source: PartitionId) -> None:
         """Forget the partition; its work in flight is dropped before it is written, its new owner reads it again."""
@@ -93,6 +104,11 @@ class Pipeline:
         self._in_worker.discard(source)
         self._saved_at.pop(source, None)
         self._delays.forget(source)
+
+    @property
+    def unsaved(self) -> Mapping[PartitionId, str]:
+        """Partitions of ours whose last state could not be saved, and why."""
+        return {source: reason for source, reason in list(self._checkpoints.unsaved.items()) if source in self.shards}
 
     def stale(self, delivery: Delivery) -> bool:
         """Whether the delivery belongs to an assignment that has ended."""
@@ -122,6 +138,7 @@ class Pipeline:
             for task in (reading, deliverer):
                 task.cancel()
             await asyncio.gather(reading, deliverer, return_exceptions=True)
+            await self._saves.close()
             self._ended = True
 
     def stop(self) -> None:
@@ -161,15 +178,26 @@ class Pipeline:
         if not finished.done() or finished.cancelled():
             left = self.ledger.total().in_flight
             raise DrainError(f"{left} events were not stored within {limit:g} s of the stop; they were not acked")
-        await self._save()
+        try:
+            async with asyncio.timeout(limit):
+                await self._save()
+        except TimeoutError:
+            log.warning("not every state was saved, the next start takes longer", limit_s=limit)
 
     async def _save(self) -> None:
-        """Save every state that stands where the store does; one that an interrupted delivery has touched does not."""
+        """Save every state that stands where the store does; one that an interrupted delivery has touched does not.
+
+        One that cannot be saved ends it: for the others it would take as long to fail.
+        """
+        if not self._checkpoints.is_saving:
+            return
+        await self._saves.end()
         for source, shard in list(self.shards.items()):
             if source in self._in_worker:
                 continue
-            blob = await asyncio.get_running_loop().run_in_executor(self._worker, _encode, shard)
-            await asyncio.to_thread(self._checkpoints.save, source, shard.next_offset, blob)
+            state = await asyncio.get_running_loop().run_in_executor(self._worker, _copied, shard)
+            if not await self._saves.save(partial(self._checkpoints.save, source, shard.next_offset, state)):
+                return
 
     async def _finish(self, reading: "asyncio.Task[None]") -> None:
         await asyncio.wait({reading})
@@ -242,7 +270,8 @@ class Pipeline:
         processed, delivery = done.processed, job.delivery
         self.ledger.received(delivery.source, processed.received)
         self._metrics.events_received.inc(processed.received)
-        self._delays.seen(delivery.source, delivery.received_ns, job.shard.watermark_ns)
+        if len(processed.batch):  # a canary, a repeat and a dead letter say nothing about how late events are
+            self._delays.seen(delivery.source, delivery.received_ns, job.shard.watermark_ns)
         return Work(source, delivery, job.shard, processed, self._worthy(processed), done.checkpoint)
 
     def _worthy(self, processed: Processed) -> Sequence[Anomaly]:
@@ -277,7 +306,10 @@ class Pipeline:
         if not self._config.detection.baseline.enable_persistence:
             return False
         now = self._clock.monotonic()
-        if now - self._saved_at[source] < self._config.detection.baseline.update_interval_secs:
+        interval_s = self._config.detection.baseline.update_interval_secs
+        if source in self._checkpoints.unsaved:
+            interval_s = min(interval_s, AGAIN_AFTER_S)
+        if now - self._saved_at[source] < interval_s or not self._saves.claim():
             return False
         self._saved_at[source] = now
         return True
@@ -312,17 +344,20 @@ class Pipeline:
         if not live:
             self.ledger.released(delivery.source, processed.received)
             self._metrics.events_released.inc(processed.received)
+            if work.checkpoint is not None:
+                self._saves.drop()
             return
         batch = processed.batch
         outcome = Outcome(len(batch), processed.dead_letters, processed.duplicates, processed.filtered, batch.index)
         self.ledger.settled(delivery.source, processed.received, outcome)
         self._count(processed)
+        if processed.canaries and self._canaries is not None:
+            self._canaries.stored(processed.canaries)
         if work.origin is not None:
             await work.origin.ack(delivery, outcome)
             self._metrics.end_to_end_latency_seconds.observe(max(0.0, (self._clock.now_ns() - delivery.received_ns) / 1e9))
         if work.checkpoint is not None:
-            with self._metrics.checkpoint_seconds.time():
-                await asyncio.to_thread(self._checkpoints.save, delivery.source, delivery.next_offset, work.checkpoint)
+            self._saves.put(partial(self._checkpoints.save, delivery.source, delivery.next_offset, work.checkpoint))
 
     def _count(self, processed: Processed) -> None:
         metrics = self._metrics
@@ -341,6 +376,6 @@ class Pipeline:
             metrics.anomalies_detected.labels(anomaly.severity, anomaly.detector).inc()
 
 
-def _encode(shard: Shard) -> bytes:
+def _copied(shard: Shard) -> Copied:
     with shard.lock:
-        return shard.encode()
+        return shard.copied()

@@ -7,9 +7,11 @@ from threading import Lock
 import numpy as np
 
 from sentinel.config.schema import Detection
-from sentinel.core.batch import OVERFLOW, Bool, CleanBatch, Dimensions, Int32, PartitionId, SeriesKey, learnable
+from sentinel.core.batch import OVERFLOW, Bool, Int32, PartitionId, SeriesKey
 from sentinel.core.errors import SnapshotError
+from sentinel.core.flags import learnable
 from sentinel.core.ports import StoredMetrics
+from sentinel.core.stored import batch_of
 from sentinel.detection import snapshot
 from sentinel.detection.baselines import Baselines
 from sentinel.detection.over_time import OverTime
@@ -102,10 +104,10 @@ class Shard:
         self.recent = RecentIds(dedupe_events)
         self.lock = Lock()
 
-    def encode(self) -> bytes:
-        """The state as a checkpoint blob."""
+    def copied(self) -> snapshot.Copied:
+        """The state as a copy, which can become a checkpoint's blob while this goes on."""
         ids, tables = self.recent.export(), self.over_time.tables()
-        return snapshot.encode(self.baselines, self.source, self.next_offset, self.watermark_ns, ids, tables)
+        return snapshot.copied(self.baselines, self.source, self.next_offset, self.watermark_ns, ids, tables)
 
     def load(self, blob: bytes, dedupe_events: int, position: int) -> None:
         """Replace the state with a checkpoint's.
@@ -129,35 +131,6 @@ class Shard:
         self.recent.unseen(own_ids(rows.names, rows.series, rows.event_ids))
         learned = learnable(rows.metrics, rows.flags)
         self.baselines.score_and_update(rows.names, rows.series, learned)
-        self.over_time.observe(_batch_of(rows, self.source), learned)
+        self.over_time.observe(batch_of(self.source, rows), learned)
         self.watermark_ns = max(self.watermark_ns, int(rows.ts_ns.max(initial=0)))
         self.next_offset = int(rows.offsets[-1]) + 1
-
-
-def _batch_of(rows: StoredMetrics, source: PartitionId) -> CleanBatch:
-    """Stored rows as the events they were, without what only explanations tell: dimensions, users and traces."""
-    n = len(rows.offsets)
-    zeros = np.zeros(n, np.int32)
-    return CleanBatch(
-        source=source,
-        received_ns=0,
-        index=zeros,
-        offsets=rows.offsets,
-        subs=zeros,
-        ts_ns=rows.ts_ns,
-        log_ns=rows.ts_ns,
-        names=rows.names,
-        series=rows.series,
-        metrics=rows.metrics,
-        flags=rows.flags,
-        dialects=np.zeros(n, np.int8),
-        dimension_sets=(Dimensions(),),
-        dimensions=zeros,
-        users=(None,),
-        user=zeros,
-        personal=np.zeros(n, np.bool_),
-        event_ids=rows.event_ids,
-        trace_ids=[None] * n,
-        extra=[None] * n,
-        findings={},
-    )

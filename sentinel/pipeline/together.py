@@ -6,7 +6,8 @@ from itertools import accumulate, chain, pairwise
 
 import numpy as np
 
-from sentinel.core.batch import CleanBatch, Delivery, by_appearance
+from sentinel.core.batch import CleanBatch, by_appearance, rows_of
+from sentinel.core.delivery import Delivery
 
 
 def joined(deliveries: Sequence[Delivery]) -> Delivery:
@@ -37,19 +38,15 @@ def part(batch: CleanBatch, delivery: Delivery, start: int, stop: int) -> CleanB
     names, series = by_appearance(batch.names, batch.series[rows])
     sets, dimensions = by_appearance(batch.dimension_sets, batch.dimensions[rows])
     users, user = by_appearance(batch.users, batch.user[rows])
-    return CleanBatch(
+    shared = rows_of(batch, rows)
+    shared["index"] = shared["index"] - np.int32(start)
+    return replace(
+        batch,
+        **shared,
         source=delivery.source,
         received_ns=delivery.received_ns,
-        index=batch.index[rows] - np.int32(start),
-        offsets=batch.offsets[rows],
-        subs=batch.subs[rows],
-        ts_ns=batch.ts_ns[rows],
-        log_ns=batch.log_ns[rows],
         names=names,
         series=series,
-        metrics=batch.metrics[rows],
-        flags=batch.flags[rows],
-        dialects=batch.dialects[rows],
         dimension_sets=sets,
         dimensions=dimensions,
         users=users,

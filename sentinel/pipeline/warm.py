@@ -13,7 +13,8 @@ import numpy as np
 
 from sentinel.config.schema import Baseline, DeadLetters, Detection, Parsing, Privacy, Validation
 from sentinel.core import jit
-from sentinel.core.batch import Delivery, PartitionId
+from sentinel.core.batch import PartitionId
+from sentinel.core.delivery import Delivery
 from sentinel.ingestion.sanitize import Sanitizer
 from sentinel.pipeline.process import Rules, process
 from sentinel.pipeline.shard import Shard
@@ -55,7 +56,7 @@ def compile_kernels() -> None:
     processed = process(delivery, shard, Rules(Parsing(), Validation(), sanitizer))
     event_lines(processed.batch, Heads())
     shard.over_time.mark(_TIME_NS + 3_600_000_000_000, n)
-    Shard(source, 0, rules, 0).load(shard.encode(), 0, n)
+    Shard(source, 0, rules, 0).load(shard.copied().blob(), 0, n)
     if jit.CACHE is not None:
         jit.CACHE.mkdir(parents=True, exist_ok=True)
         _marker(jit.CACHE).touch()

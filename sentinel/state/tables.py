@@ -171,3 +171,16 @@ MARKERS: Final = Table(
     Index("ix_markers_ts", "ts_ns", "id"),
 )
 """Deploys, prompt versions and price changes that people told."""
+
+REPLICAS: Final = Table(
+    "replicas",
+    METADATA,
+    Column("id", Text, primary_key=True),
+    Column("name", Text, nullable=False),  # as people know it
+    Column("group_id", Text, nullable=False),  # its Kafka group: only replicas of one group answer for each other
+    Column("host", Text, nullable=False),  # its machine
+    Column("url", Text),  # of its API; NULL = nobody can ask it
+    Column("partitions", Text, nullable=False),  # JSON list
+    Column("seen_ns", BigInteger, nullable=False),  # when it last wrote this
+)
+"""Replicas that run, or ran a moment ago."""

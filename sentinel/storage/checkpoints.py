@@ -5,6 +5,8 @@ a file system are cut into directories whose names end in `+`, which no encoded 
 """
 
 import os
+import secrets
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,32 +18,41 @@ from sentinel.core.errors import RetryableError
 _SUFFIX: Final = ".blob"
 _UNFINISHED: Final = ".unfinished"
 _NAME_LENGTH: Final = 200
+_LEFT_OVER_S: Final = 3_600.0
+"""An unfinished file of this age belongs to nobody any more; no put takes so long."""
 
 
 class DirectoryCheckpoints:
     """`CheckpointStore` in one directory, which is made when something is first put.
 
-    Files that are not ours, and what a crash left unfinished, are never listed.
+    Several processes, on several machines, may use one directory at the same time. Files that are not ours, and what a crash left
+    unfinished, are never listed; the latter goes after an hour.
 
     Args:
-        path: the directory; no other process may put into it at the same time.
+        path: the directory.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        # Nobody else writes a file of this name, and our own left-overs are simply written anew.
+        self._unfinished = f"{_UNFINISHED}-{secrets.token_hex(8)}"
 
     def put(self, key: str, blob: bytes) -> None:
         """Keep a blob: written beside, synced, renamed, the directory synced. Raises RetryableError with place and cure."""
         target = self._file(key)
         with self._failures("write"):
             for directory in _missing(target.parent):
-                directory.mkdir(mode=0o700)
+                directory.mkdir(mode=0o700, exist_ok=True)
                 _sync(directory.parent)
-            # One name is enough: puts come one at a time, and a left-over is simply written anew.
-            unfinished = target.parent / _UNFINISHED
-            _write_synced(unfinished, blob)
-            unfinished.replace(target)
+            unfinished = target.parent / self._unfinished
+            try:
+                _write_synced(unfinished, blob)
+                unfinished.replace(target)
+            except OSError:
+                unfinished.unlink(missing_ok=True)  # half a blob on a full disk would keep it full
+                raise
             _sync(target.parent)
+            _remove_left_overs(target.parent)
 
     def get(self, key: str) -> bytes | None:
         """The blob; None when there is none of this key. Raises RetryableError with place and cure."""
@@ -54,9 +65,9 @@ class DirectoryCheckpoints:
     def list(self, prefix: str) -> Sequence[str]:
         """Keys that start with `prefix`, sorted. Raises RetryableError with place and cure."""
         with self._failures("list"):
-            names = [str(file.relative_to(self.path)) for file in self.path.rglob(f"*{_SUFFIX}") if file.is_file()]
-        keys = ((name, unquote(name.removesuffix(_SUFFIX).replace("+/", ""), errors="replace")) for name in names)
-        return sorted(key for name, key in keys if key.startswith(prefix) and _encoded(key) == name)
+            names = [str(file.relative_to(self.path)) for file in self._files(prefix)]
+        keys = ((name, _decoded(name)) for name in names)
+        return sorted(key for name, key in keys if key.startswith(prefix) and key and _encoded(key) == name)
 
     def delete(self, key: str) -> None:
         """Remove a blob; a missing key is no error. Raises RetryableError with place and cure."""
@@ -67,6 +78,20 @@ class DirectoryCheckpoints:
             except FileNotFoundError:
                 return
             _sync(target.parent)
+
+    def _files(self, prefix: str) -> Iterator[Path]:
+        """Finished files whose keys may begin so: one directory is looked through, and what lies below its matching ones."""
+        above, _, begin = _pieces(prefix).rpartition("/")
+        try:
+            with os.scandir(self.path / above) as entries:
+                found = [Path(entry.path) for entry in entries if entry.name.startswith(begin)]
+        except FileNotFoundError:
+            return
+        for path in found:
+            if path.name.endswith("+"):
+                yield from (file for file in path.rglob(f"*{_SUFFIX}") if file.is_file())
+            elif path.name.endswith(_SUFFIX) and path.is_file():
+                yield path
 
     def _file(self, key: str) -> Path:
         if not key:
@@ -92,10 +117,33 @@ def _encoded(key: str) -> str:
     >>> _encoded("../../etc/passwd")
     '%2E.%2F..%2Fetc%2Fpasswd.blob'
     """
+    return _pieces(key) + _SUFFIX
+
+
+def _pieces(key: str) -> str:
+    """The same without the suffix; that of a key's beginning is the beginning of the key's."""
     name = quote(key, safe="", errors="surrogatepass")
     pieces = [name[at : at + _NAME_LENGTH] for at in range(0, len(name), _NAME_LENGTH)]
     # A leading dot would hide the file, or be a way up.
-    return "+/".join("%2E" + piece[1:] if piece.startswith(".") else piece for piece in pieces) + _SUFFIX
+    return "+/".join("%2E" + piece[1:] if piece.startswith(".") else piece for piece in pieces)
+
+
+def _decoded(name: str) -> str:
+    """The key of a file; of a foreign one a text that has another name."""
+    try:
+        return unquote(name.removesuffix(_SUFFIX).replace("+/", ""), errors="surrogatepass")
+    except UnicodeDecodeError:
+        return ""
+
+
+def _remove_left_overs(directory: Path) -> None:
+    """Delete what crashes left unfinished, of whichever process."""
+    for file in directory.glob(f"{_UNFINISHED}*"):
+        try:
+            if time.time() - file.stat().st_mtime > _LEFT_OVER_S:
+                file.unlink()
+        except FileNotFoundError:
+            continue  # another process was quicker
 
 
 def _missing(directory: Path) -> Sequence[Path]:

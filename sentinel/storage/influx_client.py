@@ -18,7 +18,7 @@ from pyarrow import flight
 from urllib3.exceptions import HTTPError
 
 from sentinel.config.schema import InfluxDB
-from sentinel.core.errors import RetryableError, StartupError
+from sentinel.core.errors import CredentialsError, RetryableError, StartupError
 from sentinel.storage.database import ReadTimeLimitError
 
 CREDENTIALS_AGAIN_S: Final = 2.0
@@ -147,7 +147,7 @@ class InfluxClient:
         if status in {400, 413, 422}:
             return RejectedError(f"InfluxDB answered {status}: {said}")
         if status in {401, 403}:
-            return RetryableError(f"{self.url} refuses our credentials ({status}): {_CREDENTIALS}", CREDENTIALS_AGAIN_S)
+            return CredentialsError(f"{self.url} refuses our credentials ({status}): {_CREDENTIALS}", CREDENTIALS_AGAIN_S)
         if status == 404:
             return RetryableError(f"{self.url} has no bucket {bucket} or no such API ({said}); create it, or set storage.influxdb.api")
         return RetryableError(f"{self.url} did not take a write ({status or 'no answer'}): {said}", _after_s(error.retry_after))
@@ -164,7 +164,7 @@ class InfluxClient:
                     "InfluxDB did not answer in time; ask for less, or raise storage.influxdb.query_timeout_secs"
                 ) from error
             if isinstance(cause, flight.FlightUnauthenticatedError | flight.FlightUnauthorizedError):
-                raise RetryableError(f"{self.url} refuses our credentials: {_CREDENTIALS}", CREDENTIALS_AGAIN_S) from error
+                raise CredentialsError(f"{self.url} refuses our credentials: {_CREDENTIALS}", CREDENTIALS_AGAIN_S) from error
             if isinstance(cause, flight.FlightUnavailableError):
                 raise self._unreachable(error) from error
             if "database" in str(error).lower() and "not found" in str(error).lower():

@@ -7,8 +7,9 @@ import numpy as np
 import orjson
 
 from sentinel.core.anomaly import DETECTORS, SEVERITIES, Anomaly
-from sentinel.core.batch import Dialect, Dimensions, PartitionId, SeriesKey, flag_names
+from sentinel.core.batch import Dialect, Dimensions, PartitionId, SeriesKey
 from sentinel.core.explain import described, finding_of
+from sentinel.core.flags import flag_names
 from sentinel.core.metrics import ERROR, METRIC_INDEX, METRIC_NAMES
 from sentinel.core.ports import StoredMetrics
 from sentinel.core.query import SeriesPoint

@@ -12,8 +12,9 @@ import numpy as np
 import orjson
 
 from sentinel.core.batch import Float64, Int64
+from sentinel.core.buffers import ABSENT, UInt64, as_words, make_buffer
 from sentinel.core.parts import InParts
-from sentinel.storage.line_kernels import ABSENT, PADDING, UInt64, are_fit, make_buffer, split_numbers, split_texts, views, write_lines
+from sentinel.storage.line_kernels import PADDING, are_fit, split_numbers, split_texts, write_lines
 from sentinel.storage.line_protocol import MAX_STRING_BYTES, UnfitError
 from sentinel.storage.lines import BREAK, Lines
 
@@ -90,7 +91,7 @@ class LineColumns:
         around = [pair for columns in self._columns for pair in columns.around]
         keys = np.cumsum([self._size, *(len(key) for key, _ in around)])
         text = b"".join([*self._texts, *(key for key, _ in around), _PADDING])
-        words = views(text)
+        words = as_words(text)
         start, end = np.empty((2, len(around), self._count), np.int64)
         escaped = np.array([columns.escaped for columns in self._columns for _ in columns.around])
         tails = np.frombuffer(b"".join(tail.ljust(8) for _, tail in around), np.uint64)
@@ -149,7 +150,7 @@ def _slices(name: str, column: Sequence[AnyStr | None]) -> _Slices | None:
     text = _joined(name, present)
     size = len(text) - len(_BEHIND)
     start, end = np.empty((2, len(present)), np.int64)
-    words = views(text)
+    words = as_words(text)
     with np.errstate(over="ignore"):  # only plain Python minds that words overflow
         fit = split_texts(words, size, start, end) and are_fit(words, start, end, MAX_STRING_BYTES)
     if not fit:
@@ -169,7 +170,7 @@ def _slices_in_parts(name: str, column: InParts) -> _Slices | None:
     if not (start >= 0).any():
         return None
     with np.errstate(over="ignore"):  # as above
-        fit = are_fit(views(text + _PADDING), start, end, MAX_STRING_BYTES)
+        fit = are_fit(as_words(text + _PADDING), start, end, MAX_STRING_BYTES)
     if not fit:
         raise _unfit(name, [text[low:high] for low, high in zip(start.tolist(), end.tolist(), strict=True) if low >= 0])
     return text, int((end - start)[start >= 0].sum()), start, end

@@ -1,50 +1,26 @@
 """Kernels that write lines: values are found and checked where they lie in one text, and copied once. No object per value. Pure.
 
-All take `words`, the text as `views` gives it, and slices of it: int64 start and end, start -1 = absent. The text ends in PADDING bytes, as
-words are read from any of its bytes on.
+All take `words`, the text as `as_words` gives it, and slices of it: int64 start and end, start -1 = absent. The text ends in PADDING
+bytes, as words are read from any of its bytes on.
 """
 
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
 from sentinel.core.batch import Bool, Int64
+from sentinel.core.buffers import ABSENT, ALL_BITS, BACKSLASHES, HIGH, LOW, ONE, ONES, QUOTES, TOP_BYTE, UP_FROM_SPACE, UInt8, UInt64, copy
 from sentinel.core.jit import leaf
 
-UInt8 = npt.NDArray[np.uint8]
-UInt64 = npt.NDArray[np.uint64]
-
 PADDING: Final = 8
-ABSENT: Final = -1
 
 BYTE: Final = np.uint64(0xFF)
-ONE: Final = np.uint64(1)
-TOP_BYTE: Final = np.uint64(56)
-LOW: Final = np.uint64(0x7F7F7F7F7F7F7F7F)
-HIGH: Final = np.uint64(0x8080808080808080)
-ONES: Final = np.uint64(0x0101010101010101)
-UP_FROM_SPACE: Final = np.uint64(0x6060606060606060)
-ALL_BITS: Final = np.uint64(0xFFFFFFFFFFFFFFFF)
-QUOTES: Final = np.uint64(0x2222222222222222)
 COMMAS: Final = np.uint64(0x2C2C2C2C2C2C2C2C)
-BACKSLASHES: Final = np.uint64(0x5C5C5C5C5C5C5C5C)
 BREAKS: Final = np.uint64(0x0A0A0A0A0A0A0A0A)
 BACKSLASH: Final = 92
 LETTER_N: Final = np.uint64(110)
 LEAD_OF_C1: Final = np.uint64(0xC2)
 LAST_OF_C1: Final = np.uint64(0x9F)
-
-
-def views(text: bytes) -> UInt64:
-    """Padded text as little-endian words of eight bytes from every byte on."""
-    return np.ndarray(len(text) - 7, np.uint64, text, strides=(1,))
-
-
-def make_buffer(size: int) -> tuple[UInt8, UInt64]:
-    """Room for that many bytes, and as words from every byte on, the last of which may reach beyond."""
-    out = np.empty(size + 8, np.uint8)
-    return out, np.ndarray(size + 1, np.uint64, out.data, strides=(1,))
 
 
 @leaf
@@ -126,14 +102,6 @@ def are_fit(words: UInt64, start: Int64, end: Int64, most: int) -> bool:
                     return False
                 marks &= marks - ONE
     return True
-
-
-@leaf
-def copy(words: UInt64, start: int, size: int, out_words: UInt64, at: int) -> int:
-    """Copy bytes, and up to seven more that are written over afterwards; returns the position after them."""
-    for i in range(0, size, 8):
-        out_words[at + i] = words[start + i]
-    return at + size
 
 
 @leaf

@@ -4,11 +4,9 @@ from collections.abc import Iterable, Sequence
 from typing import overload
 
 import numpy as np
-import numpy.typing as npt
 
 from sentinel.core.batch import Int64
-
-UInt8 = npt.NDArray[np.uint8]
+from sentinel.core.buffers import UInt8
 
 BREAK = b"\n"
 """Stands behind every line."""

@@ -10,8 +10,9 @@ import numpy as np
 import orjson
 
 from sentinel.core.anomaly import DETECTORS, Anomaly
-from sentinel.core.batch import Dialect, PartitionId, SeriesKey, flag_names
+from sentinel.core.batch import Dialect, PartitionId, SeriesKey
 from sentinel.core.explain import anomaly_type, described, finding_of
+from sentinel.core.flags import flag_names
 from sentinel.core.metrics import ERROR, METRIC_INDEX, METRIC_NAMES, METRICS
 from sentinel.core.ports import StoredMetrics
 from sentinel.core.query import AnomalyQuery, Page, SeriesFilter, TelemetryQuery, TimeRange

@@ -8,7 +8,8 @@ from typing import Generic, TypeVar
 
 import numpy as np
 
-from sentinel.core.batch import Delivery, PartitionId
+from sentinel.core.batch import PartitionId
+from sentinel.core.delivery import Delivery
 from sentinel.core.errors import SentinelError
 from sentinel.core.ports import Outcome, PartitionOwner, Store, StoredMetrics, StoreWrite
 

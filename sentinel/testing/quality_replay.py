@@ -6,8 +6,9 @@ from typing import Final, NamedTuple, Protocol
 
 from sentinel.config.schema import Alerting
 from sentinel.core.anomaly import SEVERITIES, Anomaly
-from sentinel.core.batch import CleanBatch, Float64, SeriesKey, learnable
+from sentinel.core.batch import CleanBatch, Float64, SeriesKey
 from sentinel.core.command import Command, Marker, Which
+from sentinel.core.flags import learnable
 from sentinel.testing.fault_weeks import Injected, WeekFault
 from sentinel.testing.quality_columns import NS, START_NS, Mark
 

@@ -16,7 +16,8 @@ from typing import Final
 import numpy as np
 
 from sentinel.core.anomaly import DetectorName
-from sentinel.core.batch import Dimensions, Flag, SeriesKey
+from sentinel.core.batch import Dimensions, SeriesKey
+from sentinel.core.flags import Flag
 from sentinel.core.metrics import COST, ERROR, LATENCY, PROMPT_TOKENS
 from sentinel.core.query import AnomalyQuery, SeriesFilter, SeriesQuery, TelemetryQuery, TimeRange
 from sentinel.testing import store_suite_anomalies
@@ -203,7 +204,7 @@ async def check_filters_by_series(make: StoreFactory) -> None:
             expect(f"anomalies of {wanted}", [a.offset for a in found], offsets)
 
 
-async def check_bad_questions_areexpect_refused(make: StoreFactory) -> None:
+async def check_bad_questions_are_refused(make: StoreFactory) -> None:
     """A cursor nobody gave, a limit below one and a step that is no whole number of minutes are ValueErrors."""
     async with opened(make) as store:
         await store.write([write_of(events(3))])

@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-from collections.abc import Iterator
 from errno import errorcode
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, Protocol
 from urllib.parse import urlsplit
@@ -14,6 +13,7 @@ from aiokafka.errors import KafkaError
 from aiokafka.partitioner import DefaultPartitioner
 
 from sentinel.core.errors import PermanentError, RetryableError, StartupError
+from sentinel.core.requests import in_requests
 from sentinel.testing.simulator import Block
 
 if TYPE_CHECKING:  # its place in the library is private
@@ -104,7 +104,7 @@ class HttpTarget:
         """Post the records in requests of bounded size; gives up what is left once `stop` is set and the server is busy."""
         if self._session is None:
             raise RuntimeError("send before open")
-        for records in _requests(block.records):
+        for records in in_requests(block.records, REQUEST_RECORDS, REQUEST_BYTES):
             while (pause_s := await self._post(self._session, records)) is not None:
                 if await _set_within(self._stop, pause_s):
                     return
@@ -244,20 +244,6 @@ class KafkaTarget:
 
     def _failure(self, error: KafkaError) -> RetryableError:
         return RetryableError(f"{self._place} confirmed {self.accepted} events, then failed: {error!r}. Check the broker and its log.")
-
-
-def _requests(records: list[bytes]) -> Iterator[list[bytes]]:
-    """Cut the records into requests of at most `REQUEST_RECORDS` and, where one record is not larger already, `REQUEST_BYTES`."""
-    taken: list[bytes] = []
-    size = 0
-    for record in records:
-        if taken and (len(taken) == REQUEST_RECORDS or size + len(record) > REQUEST_BYTES):
-            yield taken
-            taken, size = [], 0
-        taken.append(record)
-        size += len(record) + 1
-    if taken:
-        yield taken
 
 
 def _retry_after_s(header: str | None) -> float:

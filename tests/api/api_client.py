@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import aiohttp
 
 from sentinel.app.daemon import Daemon
-from sentinel.config.schema import Api, Config, HttpIngest
+from sentinel.config.schema import Api, Config, HttpIngest, Validation
 from sentinel.core.command import Command
 from sentinel.core.errors import SentinelError
 from sentinel.core.ports import StoreWrite
@@ -84,7 +84,13 @@ class Started(Protocol):
     """Starts a daemon with a configuration and gives a client of it."""
 
     async def __call__(
-        self, *, api: Api | None = None, http: HttpIngest | None = None, prepare: Prepare | None = None, **more: Any
+        self,
+        *,
+        api: Api | None = None,
+        http: HttpIngest | None = None,
+        validation: Validation | None = None,
+        prepare: Prepare | None = None,
+        **more: Any,
     ) -> Client:
         """A client of a new daemon; `prepare` changes it before it starts."""
         ...

@@ -15,7 +15,7 @@ from key_ring import KeyRing, key_ring
 from page_answers import Answers, Serve
 
 from sentinel.api import guard, server
-from sentinel.config.schema import Api, Config, HttpIngest, Ingestion
+from sentinel.config.schema import Api, Config, HttpIngest, Ingestion, Validation
 from tools.screenshot import CURE, Page, browse, find_chromium
 
 
@@ -26,13 +26,20 @@ async def start(tmp_path: Path) -> AsyncIterator[Started]:
         session = await opened.enter_async_context(aiohttp.ClientSession())
         count = 0
 
-        async def begin(*, api: Api | None = None, http: HttpIngest | None = None, prepare: Prepare | None = None, **more: Any) -> Client:
+        async def begin(
+            *,
+            api: Api | None = None,
+            http: HttpIngest | None = None,
+            validation: Validation | None = None,
+            prepare: Prepare | None = None,
+            **more: Any,
+        ) -> Client:
             nonlocal count
             count += 1
             config = Config(
                 state_dir=str(tmp_path / f"state{count}"),
                 api=(api or Api()).model_copy(update={"bind_addr": "127.0.0.1:0"}),
-                ingestion=Ingestion(http=http or HttpIngest()),
+                ingestion=Ingestion(http=http or HttpIngest(), validation=validation or Validation()),
                 **more,
             )
             daemon, serving = await opened.enter_async_context(running(config, prepare))

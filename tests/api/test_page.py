@@ -53,6 +53,16 @@ async def test_an_empty_daemon_says_what_to_do(serve: Serve, tab: Page) -> None:
     assert tab.failures == []
 
 
+async def test_replicas_that_do_not_answer_are_named(serve: Serve, tab: Page) -> None:
+    """Baselines without a replica's part are not taken for all of them; its name and reason stay text."""
+    missing = [{"replica": "<b>two</b>", "partitions": ["t/1"], "reason": "no answer within 2 s"}]
+    await tab.show(await serve(quiet() | {"baselines": {"baselines": [], "count": 0, "missing": missing}}))
+    await tab.wait_until("document.getElementById('baselines-note').textContent")
+    note = await tab.evaluate("document.getElementById('baselines-note').textContent")
+    assert note == "Without replica <b>two</b>: no answer within 2 s."
+    assert tab.failures == []
+
+
 async def test_errors_of_the_api_are_shown(serve: Serve, tab: Page) -> None:
     """A question without answer is named on the page with the daemon's reason; the other figures still come."""
     busy = {"title": "Service Unavailable", "status": 503, "detail": "the store is <b>busy</b>"}

@@ -7,11 +7,12 @@ import msgspec
 import pytest
 from api_client import Client, event
 
+from sentinel.api.baselines import ROWS_PER_LOCK
 from sentinel.core.anomaly import Anomaly, DetectorName
 from sentinel.core.batch import SeriesKey
 from sentinel.detection.baselines import BaselineView
 from sentinel.detection.over_time import OverTime
-from sentinel.detection.ticks import TickBand
+from sentinel.detection.ticks import TickBand, Ticks
 from sentinel.testing.store_events import START_NS, mark_of, tick_anomaly
 
 WINDOWS = [
@@ -90,8 +91,9 @@ CHAT, MAIL = SeriesKey("default", "chat", "gpt"), SeriesKey("acme", "mail", "gpt
 async def expecting(client: Client, monkeypatch: pytest.MonkeyPatch) -> Client:
     """A client of a daemon whose time windows expect something of two series, one of which has events."""
     await client.send([event(i) for i in range(20)])
-    bands = [band(CHAT), band(CHAT, "requests_per_minute", latest=float("nan"), open=False), band(MAIL)]
-    monkeypatch.setattr(OverTime, "bands", lambda _self: bands)
+    bands = [[band(CHAT), band(CHAT, "requests_per_minute", latest=float("nan"), open=False)], [band(MAIL)]]
+    monkeypatch.setattr(Ticks, "names", property(lambda _self: [CHAT, MAIL]))
+    monkeypatch.setattr(OverTime, "bands", lambda _self, rows: [one for row in rows for one in bands[row]])
     return client
 
 
@@ -151,6 +153,24 @@ async def test_only_the_rows_of_the_wanted_series_are_read(client: Client, count
     counted.clear()
     await shown(client, "model=none")
     assert counted == []
+
+
+async def test_only_the_time_windows_of_the_wanted_series_are_read(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As for windows of samples, and a few at a time."""
+    await client.send([event(i, service_name=f"service-{i}") for i in range(100)])
+    read: list[list[int]] = []
+
+    def bands(_self: object, rows: range) -> list[TickBand]:
+        read.append(list(rows))
+        return []
+
+    monkeypatch.setattr(OverTime, "bands", bands)
+    await shown(client, "service=service-42&kind=window")
+    assert read == [[42]]
+    read.clear()
+    await shown(client, "kind=window")
+    assert [row for rows in read for row in rows] == list(range(100))
+    assert max(map(len, read)) <= ROWS_PER_LOCK
 
 
 assert START_NS // 10**9 == 1_768_473_000  # RANGE is around it

@@ -7,8 +7,10 @@ import numpy as np
 
 from sentinel.app.dead_letters.letter import Letter, read_letter
 from sentinel.config.schema import Ingestion, Privacy
-from sentinel.core.batch import DeadLetter, Delivery, PartitionId, weight_bytes
+from sentinel.core.batch import PartitionId
+from sentinel.core.delivery import Delivery, weight_bytes
 from sentinel.core.errors import RejectCode
+from sentinel.core.reject import DeadLetter
 from sentinel.ingestion.dead_letter import encode
 from sentinel.ingestion.sanitize import Sanitizer
 from sentinel.pipeline.process import Rules, clean

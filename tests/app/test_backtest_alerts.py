@@ -53,7 +53,7 @@ def test_episodes_are_those_of_the_live_rules() -> None:
 
 
 @given(st.lists(st.integers(0, 3_000), min_size=1, max_size=60), st.integers(1, 7))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_alerts_do_not_depend_on_how_they_are_cut(seconds: list[int], per_batch: int) -> None:
     """Closing what is quiet in between changes nothing, as long as time goes on."""
     short = [Short(at, "critical" if at % 5 == 0 else "warning", f"s{at % 3}") for at in sorted(seconds)]
@@ -100,7 +100,7 @@ def test_the_same_alert_may_begin_at_another_time() -> None:
 
 
 @given(st.lists(st.integers(0, 5_000), max_size=20), st.lists(st.integers(0, 5_000), max_size=20))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_comparing_finds_every_overlap(first: list[int], second: list[int]) -> None:
     """The search among alerts in order of time finds what looking at every pair finds."""
     before, after = (told(*(Short(at) for at in sorted(seconds))) for seconds in (first, second))
@@ -158,7 +158,7 @@ def test_hostile_names_do_not_fill_the_tally() -> None:
 
 
 @given(st.lists(st.integers(0, 10**6), min_size=1, max_size=300), st.integers(1, 50))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_stretches_of_time_lose_nothing(seconds: list[int], per_batch: int) -> None:
     """However long the time is, there are at most so many stretches, sums stay what they are, and quantiles hold for each."""
     times = np.array(seconds, np.int64) * 10**9 + START_NS

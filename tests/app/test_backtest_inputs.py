@@ -21,7 +21,8 @@ from sentinel.app.backtest.sieve import Account, Sieve
 from sentinel.app.backtest.stored import StoreInput
 from sentinel.app.backtest.topic import TopicInput
 from sentinel.config.schema import Config, Embedded, Ingestion, Kafka, Parsing, Privacy
-from sentinel.core.batch import CleanBatch, Delivery, PartitionId
+from sentinel.core.batch import CleanBatch, PartitionId
+from sentinel.core.delivery import Delivery
 from sentinel.core.ports import StoreWrite
 from sentinel.pipeline.process import Cleaned
 from sentinel.storage.embedded import EmbeddedStore

@@ -96,7 +96,7 @@ async def test_what_a_check_raises_is_a_finding(error: Exception, what: str, cur
 async def test_only_what_is_configured_is_looked_at() -> None:
     """The default needs no server; each check belongs to one part."""
     names = [check.name for check in CHECKS if check.applies(Config())]
-    assert names == ["directories", "store", "state database", "limits", "port", "clock"]
+    assert names == ["directories", "store", "state database", "checkpoints", "limits", "port", "clock"]
     assert len({check.name for check in (*CHECKS, *TEST_ALERTS)}) == len(CHECKS) + len(TEST_ALERTS)
 
 

@@ -60,8 +60,7 @@ async def sentinel(path: Path, *args: str, text: str = "", **options: Any) -> As
         str(file),
         *args,
         stderr=asyncio.subprocess.PIPE,
-        env=environment,
-        **options,
+        **{"env": environment, **options},
     )
     try:
         yield Sentinel(process)

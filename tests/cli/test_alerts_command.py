@@ -22,13 +22,6 @@ from sentinel.state.database import StateDatabase
 from sentinel.testing.fakes import ManualClock
 
 
-@pytest.fixture(autouse=True)
-def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The variables that choose and override a configuration are unset."""
-    for name in ("SENTINEL_CONFIG", "SENTINEL_LOG_LEVEL", "SENTINEL_LOG_JSON", "STATE_DIRECTORY", "NO_COLOR"):
-        monkeypatch.delenv(name, raising=False)
-
-
 @pytest.fixture
 def config(tmp_path: Path) -> Path:
     """A configuration whose state database has three alerts, one of them ended."""

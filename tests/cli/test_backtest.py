@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from aiokafka import AIOKafkaProducer
-from past_inputs import HOUR_NS, START_NS, record, simulated, spike, write
+from past_inputs import HOUR_NS, START_NS, record, write
 
 from sentinel.app.daemon import Daemon
 from sentinel.cli.main import main
@@ -28,18 +28,7 @@ ROOT = Path(__file__).parents[2]
 DRAW = ("--input", "{events}", "--service", "chat")
 
 
-@pytest.fixture(autouse=True)
-def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The variables that choose and override a configuration are unset."""
-    for name in ("SENTINEL_CONFIG", "SENTINEL_LOG_LEVEL", "SENTINEL_LOG_JSON", "STATE_DIRECTORY"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("NO_COLOR", "1")
-
-
-@pytest.fixture(scope="session")
-def events(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three hours of two series, with ten minutes of high latency."""
-    return write(tmp_path_factory.mktemp("past") / "events.jsonl", simulated(3, 0.5, spike(2, 10)))
+pytestmark = pytest.mark.usefixtures("no_colour")
 
 
 @pytest.fixture

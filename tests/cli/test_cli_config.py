@@ -19,13 +19,6 @@ PROXY = "Give `tls_cert_file` and `tls_key_file`, or listen where only the proxy
 Capture = pytest.CaptureFixture[str]
 
 
-@pytest.fixture(autouse=True)
-def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The variables that choose and override a configuration are unset."""
-    for name in ("SENTINEL_CONFIG", "SENTINEL_LOG_LEVEL", "SENTINEL_LOG_JSON", "STATE_DIRECTORY", "NO_COLOR"):
-        monkeypatch.delenv(name, raising=False)
-
-
 @pytest.fixture
 def broken(tmp_path: Path) -> Path:
     """A file with two mistakes and something unsafe."""

@@ -22,8 +22,9 @@ from kafka_bench import produce, section
 from sentinel.cli.main import main
 from sentinel.config.loader import load
 from sentinel.config.schema import Config, Ingestion, Kafka, Validation
-from sentinel.core.batch import DeadLetter, PartitionId
+from sentinel.core.batch import PartitionId
 from sentinel.core.errors import RejectCode
+from sentinel.core.reject import DeadLetter
 from sentinel.ingestion.dead_letter import KafkaDeadLetters
 from sentinel.ingestion.kafka_client import survey
 from tools.servers.kafka import Broker
@@ -31,12 +32,7 @@ from tools.servers.kafka import Broker
 STRICT = Ingestion(validation=Validation(max_latency_ms=100.0, on_out_of_range="reject"))
 
 
-@pytest.fixture(autouse=True)
-def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The variables that choose and override a configuration are unset."""
-    for name in ("SENTINEL_CONFIG", "SENTINEL_LOG_LEVEL", "SENTINEL_LOG_JSON", "STATE_DIRECTORY", "SENTINEL_API_KEY"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("NO_COLOR", "1")
+pytestmark = pytest.mark.usefixtures("no_colour")
 
 
 @pytest.fixture

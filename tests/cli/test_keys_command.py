@@ -29,12 +29,6 @@ def file(tmp_path: Path) -> Path:
     return path
 
 
-@pytest.fixture(autouse=True)
-def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No configuration but the test's own."""
-    monkeypatch.delenv("SENTINEL_CONFIG", raising=False)
-
-
 def call(file: Path, *args: str) -> Result:
     """The outcome of a command; what it raises comes out."""
     return CliRunner().invoke(keys, [*args, "--config", str(file)], standalone_mode=False, catch_exceptions=False)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
-from past_inputs import file_past, ignore, record, simulated, spike, write
+from past_inputs import file_past, ignore, record, write
 
 from sentinel.app.backtest.tune import Detecting, Setting, tune
 from sentinel.cli.main import main
@@ -19,18 +19,7 @@ from sentinel.config.sections_alerting import Alerting, Deduplication
 NOISY = {"alerting": {"event_anomalies": True}}
 
 
-@pytest.fixture(autouse=True)
-def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The variables that choose and override a configuration are unset."""
-    for name in ("SENTINEL_CONFIG", "SENTINEL_LOG_LEVEL", "SENTINEL_LOG_JSON", "STATE_DIRECTORY"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("NO_COLOR", "1")
-
-
-@pytest.fixture(scope="session")
-def events(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three hours of two series, with ten minutes of high latency."""
-    return write(tmp_path_factory.mktemp("past") / "events.jsonl", simulated(3, 0.5, spike(2, 10)))
+pytestmark = pytest.mark.usefixtures("no_colour")
 
 
 def written(path: Path, keys: dict[str, Any]) -> Path:

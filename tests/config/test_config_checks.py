@@ -40,7 +40,9 @@ RABBITMQ = "alerting:\n  rabbitmq: {url: 'amqp://rabbitmq:5672'}\n"
 STATE = "state:\n  tls: off\n  url: postgresql://postgres:5432/sentinel\n"
 SHARED = "storage:\n  influxdb: {}\n  cache: {}\n  redis: {enabled: true, url: 'rediss://redis:6379'}\n"
 WEBHOOK = "alerting:\n  webhook: {enabled: true, secret: s, url: 'http://alerts.example.com'}\n"
+CHECKPOINTS = "state:\n  checkpoints: {url: 's3://bucket/a', endpoint: 'http://minio:9000'}\n"
 REFUSED = [
+    (CHECKPOINTS, "plaintext", 2, "state.checkpoints.endpoint"),
     (INFLUXDB, "plaintext", 2, "storage.influxdb.url"),
     (REDIS, "plaintext", 3, "storage.redis.url"),
     (RABBITMQ, "plaintext", 2, "alerting.rabbitmq.url"),
@@ -103,6 +105,8 @@ def test_the_document_lists_what_run_refuses() -> None:
         ("ingestion: {parsing: {sanitize_patterns: [ok, '(?<=x)y']}}\n", "bad_pattern", "ingestion.parsing.sanitize_patterns[1]"),
         ("ingestion: {files: {paths: [a, b, a]}}\n", "same_file", "ingestion.files.paths"),
         ("alerting: {webhook: {enabled: true, secret: s}}\n", "no_url", "alerting.webhook.enabled"),
+        ("state: {checkpoints: {url: 's3://bucket', access_key_id: a}}\n", "half_credentials", "state.checkpoints"),
+        ("state: {checkpoints: {url: 's3://bucket', secret_access_key: a}}\n", "half_credentials", "state.checkpoints"),
     ],
 )
 def test_contradictions_are_errors_for_everybody(tmp_path: Path, text: str, code: str, key: str) -> None:
@@ -130,10 +134,17 @@ def test_contradictions_are_errors_for_everybody(tmp_path: Path, text: str, code
         (kafka("topic: x").replace(KEY, ""), "generated_pseudonym_key", "privacy.pseudonym_key_file"),
         (SHARED.replace("redis:6379", "localhost:6379"), "generated_pseudonym_key", "privacy.pseudonym_key_file"),
         ("alerting: {webhook: {enabled: true, url: 'https://a.example.com'}}\n", "unsigned_webhook", "alerting.webhook.secret_file"),
+        ("canary: {enabled: true}\ningestion: {files: {paths: ['-'], exit_at_end: true}}\n", "no_way", "canary.enabled"),
         ("storage: {redis: {enabled: true}}\n", "unused_redis", "storage.redis"),
         ("storage: {redis: {enabled: true}, cache: {}}\n", "unused_redis", "storage.redis"),
         ("storage: {redis: {enabled: true}, influxdb: {}}\n", "unused_redis", "storage.redis"),
         ("storage: {influxdb: {}, embedded: {synchronous: normal}}\n", "unused_store", "storage.embedded"),
+        ("state: {checkpoints: {region: eu-west-1}}\n", "unused_checkpoints", "state.checkpoints.url"),
+        (
+            "state: {checkpoints: {url: 's3://bucket'}}\ndetection: {baseline: {persistence_path: a}}\n",
+            "unused_directory",
+            "state.checkpoints.url",
+        ),
     ],
 )
 def test_doubtful_choices_are_warnings_for_everybody(tmp_path: Path, text: str, code: str, key: str) -> None:
@@ -164,6 +175,8 @@ def test_doubtful_choices_are_warnings_for_everybody(tmp_path: Path, text: str, 
         WEBHOOK.replace("url:", "allowed_networks: [10.0.0.0/8], url:"),
         WEBHOOK.replace("secret: s", "secret_next: s").replace("http:", "https:"),
         "ingestion: {http: {enabled: false}, files: {paths: ['-']}}\n",
+        "canary: {enabled: true}\n",
+        "canary: {enabled: false, interval_secs: 30, silence_secs: 30}\n",
         kafka("session_timeout_ms: 300000\n    group_instance_id: a"),
         kafka("security: {protocol: SSL}", REMOTE),
         kafka("security: {insecure: true}", REMOTE),

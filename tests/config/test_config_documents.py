@@ -56,7 +56,7 @@ def test_the_annotated_file_names_every_key(tmp_path: Path) -> None:
     path = tmp_path / "sentinel.yaml"
     path.write_text(switched_on(ANNOTATED.read_text(encoding="utf-8")), encoding="utf-8")
     loaded = load(path, {}, read_secrets=False)
-    assert {problem.code for problem in check_run(loaded)} == {"no_file", "unused_store"}
+    assert {problem.code for problem in check_run(loaded)} == {"no_file", "unused_store", "unused_directory"}
     assert set(known_keys(Config)) - set(loaded.positions) == SECRETS_BY_FILE
 
 

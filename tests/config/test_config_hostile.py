@@ -100,7 +100,7 @@ def loads_or_refuses(raw: bytes, path: Path) -> None:
     assert ("error" in severities) == isinstance(outcome, ConfigError)
 
 
-fuzz = settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+fuzz = settings(max_examples=400, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 
 
 @fuzz

@@ -200,7 +200,7 @@ def test_unset_variables_are_warnings_that_block_run(write: Write) -> None:
     """An unset variable leaves the default, warns, and marks the key; a broker keeps its text."""
     text = "api:\n  timeout_secs: ${T}\ningestion:\n  kafka: {brokers: ['${HOST}:9092'], topic: '${TOPIC}'}\n"
     loaded = load(write(text), {})
-    assert [(problem.line, problem.code, problem.severity, problem.blocks_run) for problem in loaded.warnings] == [
+    assert [(problem.line, problem.code, problem.severity, problem.blocks_run) for problem in loaded.problems] == [
         (2, "unset_variable", "warning", True),
         (4, "unset_variable", "warning", True),
         (4, "unset_variable", "warning", True),

@@ -28,6 +28,7 @@ SECRET_KEYS: tuple[KeyPath, ...] = (
     ("ingestion", "kafka", "security", "password"),
     ("privacy", "pseudonym_key"),
     ("state", "password"),
+    ("state", "checkpoints", "secret_access_key"),
     ("storage", "influxdb", "token"),
     ("storage", "redis", "password"),
     ("alerting", "rabbitmq", "password"),

@@ -68,7 +68,7 @@ def test_it_is_as_sure_as_chance_allows(events: int) -> None:
     assert abs(float(np.median(sure))) < 0.3
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.lists(st.integers(0, 10_000), min_size=3, max_size=40), st.lists(st.integers(0, 10_000), min_size=40, max_size=40))
 def test_the_index_is_never_negative(counts: list[int], reference: list[int]) -> None:
     """Whatever the counts, index and degrees of freedom are finite and not negative."""

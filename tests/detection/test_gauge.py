@@ -237,7 +237,7 @@ def test_series_do_not_touch_each_other() -> None:
     assert together[rows == 17].tobytes() == alone.tobytes()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.tuples(st.floats(), st.floats()), max_size=150), st.floats(-1e300, 1e300))
 def test_any_numbers_give_a_score(samples: list[tuple[float, float]], last: float) -> None:
     """Whatever comes, in whatever order of time, scores are numbers from 0 up."""

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from usage_events import pseudonym
 
 from sentinel.core.batch import Int64
-from sentinel.detection.heavy_hitters import FACTS, PROBES, HeavyHitters, UInt64, facts_of, name_of, words_of
+from sentinel.core.buffers import UInt64
+from sentinel.detection.heavy_hitters import FACTS, PROBES, HeavyHitters, facts_of, name_of, words_of
 
 
 def counted(table: HeavyHitters, users: list[int], owners: list[int] | None = None) -> HeavyHitters:
@@ -28,7 +29,7 @@ def requests(table: HeavyHitters) -> dict[tuple[int, str], int]:
     return {(int(o), name_of(k)): int(f[0]) for o, k, f in zip(users.owners, users.keys, users.facts, strict=True)}
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(st.tuples(st.integers(-1, 2), st.integers(0, 60)), max_size=300))
 def test_it_is_exact_while_there_is_room(events: list[tuple[int, int]]) -> None:
     """With room for all, every user's count is exact, whatever the order; events of nobody count nowhere."""
@@ -40,7 +41,7 @@ def test_it_is_exact_while_there_is_room(events: list[tuple[int, int]]) -> None:
     assert requests(mixed) == requests(table)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(st.integers(0, 400), min_size=500, max_size=1_500), st.integers(0, 5))
 def test_beyond_its_room_it_is_bounded_and_never_accuses_too_much(users: list[int], often: int) -> None:
     """Counts are never above the truth, and whoever has more weight than `error` is listed."""

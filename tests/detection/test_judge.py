@@ -5,7 +5,8 @@ import pytest
 
 from sentinel.config.schema import Detection, Validation
 from sentinel.core.anomaly import DETECTORS, SEVERITIES
-from sentinel.core.batch import CleanBatch, Dimensions, PartitionId, SeriesKey, implausible_flag
+from sentinel.core.batch import CleanBatch, Dimensions, PartitionId, SeriesKey
+from sentinel.core.flags import implausible_flag
 from sentinel.core.metrics import COST, LATENCY, METRIC_NAMES, METRICS
 from sentinel.detection.baselines import Baselines
 from sentinel.detection.judge import judge

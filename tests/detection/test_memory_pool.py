@@ -42,7 +42,7 @@ def test_a_window_without_samples_has_no_block() -> None:
     assert not windows._state["at"].any()
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(st.tuples(st.integers(0, ROWS - 1), st.integers(0, 150), st.sampled_from((0, 0, 0, FORGET_OLD, FORGET_ALL))), max_size=40))
 def test_windows_never_disturb_each_other(steps: list[tuple[int, int, int]]) -> None:
     """Windows that grow, shrink and vanish in any order: each holds its own last samples, and no two blocks overlap."""

@@ -163,7 +163,7 @@ def test_a_restored_state_goes_on_where_rows_change_hands() -> None:
     for point in (1, 7, 100, 555, 1200):
         kept = baselines(**SCARCE)
         fed(kept, names, series[:point], metrics[:point])
-        restored, _ = snapshot.decode(snapshot.encode(kept, LOG, point, 0, []), kept.rules, LOG)
+        restored, _ = snapshot.decode(snapshot.copied(kept, LOG, point, 0, []).blob(), kept.rules, LOG)
         assert fed(restored, names, series[point:], metrics[point:]) == fed(kept, names, series[point:], metrics[point:])
         assert restored.names == kept.names
         assert restored.roster.tables().keys() == kept.roster.tables().keys()
@@ -188,7 +188,7 @@ def test_fewer_active_series_after_a_restart() -> None:
     into = baselines()
     fed(into, names, np.repeat(np.arange(8, dtype=np.int32), 100), metrics)
     rules = Detection(baseline=Baseline(window_size=100, active_series=3))
-    restored, _ = snapshot.decode(snapshot.encode(into, LOG, 0, 0, []), rules, LOG)
+    restored, _ = snapshot.decode(snapshot.copied(into, LOG, 0, 0, []).blob(), rules, LOG)
     assert [restored.windows[LATENCY].count(row) for row in range(8)] == [KEPT_IDLE] * 5 + [100] * 3
 
 

@@ -18,9 +18,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sentinel.config.plugins import Plugin, configured, rule
-from sentinel.core.batch import OVERFLOW, CleanBatch, Dimensions, Flag, PartitionId, SeriesKey, learnable
+from sentinel.core.batch import OVERFLOW, CleanBatch, Dimensions, PartitionId, SeriesKey
 from sentinel.core.detector import MAX_SENTENCE, NO_EVENT, DetectorBatch, Finding, State, checked
 from sentinel.core.errors import SnapshotError, StartupError
+from sentinel.core.flags import Flag, learnable
 from sentinel.core.ids import anomaly_id, tick_anomaly_id
 from sentinel.core.metrics import LATENCY, METRICS
 from sentinel.detection.plugin_run import BURST, EVENTS_PER_FINDING
@@ -321,7 +322,7 @@ def in_parts(batch: CleanBatch, cuts: Sequence[int]) -> Iterator[CleanBatch]:
         yield batch.take((at >= begin) & (at < end))
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(cuts=cuts_of(300), restored=st.integers(0, 20))
 def test_neither_batches_nor_checkpoints_change_anything(cuts: list[int], restored: int) -> None:
     """However the log is cut, and wherever the state was stored and loaded, the same anomalies come in the same order with the same ids."""
@@ -638,7 +639,7 @@ def test_the_worked_example_installs_and_is_found(tmp_path: Path) -> None:
     subprocess.run([*pip, "--no-build-isolation", "--target", str(tmp_path), str(example)], check=True, timeout=120)
     story = """
         from sentinel.config.plugins import configured
-        from sentinel.core.batch import learnable
+        from sentinel.core.flags import learnable
         from sentinel.detection.plugins import Plugins
         from test_plugins import LOG, REFUSED, batch_of, replace
         import numpy as np

@@ -100,7 +100,7 @@ def test_late_hours_are_left_out() -> None:
     assert rec.tobytes() == before
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(st.tuples(st.floats(0, 1e11), st.floats(-1e100, 1e100)), max_size=60))
 def test_any_values_give_finite_expectations(samples: list[tuple[float, float]]) -> None:
     """Whatever comes, in whatever order, what is expected is a number."""

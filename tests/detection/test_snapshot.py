@@ -41,14 +41,14 @@ def learned(n: int = 200) -> Baselines:
 @cache
 def blob() -> bytes:
     """A checkpoint of them."""
-    return snapshot.encode(learned(), LOG, 200, 12345, ["a", "b"])
+    return snapshot.copied(learned(), LOG, 200, 12345, ["a", "b"]).blob()
 
 
 def test_a_restored_state_goes_on_with_the_same_bits() -> None:
     """State through a blob and state without: the next events get the same scores, bit for bit, at any point of the ring."""
     for n in (0, 1, 39, 119, 120, 121, 200):
         kept = learned(n) if n else Baselines(RULES)
-        restored, header = snapshot.decode(snapshot.encode(kept, LOG, n, 7, ["x"]), RULES, LOG)
+        restored, header = snapshot.decode(snapshot.copied(kept, LOG, n, 7, ["x"]).blob(), RULES, LOG)
         assert (header.next_offset, header.watermark_ns, header.recent_ids) == (n, 7, ["x"])
         series, metrics = events(2, 300)
         before, after = kept.score_and_update(NAMES, series, metrics), restored.score_and_update(NAMES, series, metrics)
@@ -56,7 +56,7 @@ def test_a_restored_state_goes_on_with_the_same_bits() -> None:
         assert [f.event.tolist() for f in before] == [f.event.tolist() for f in after]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(at=st.integers(0, 10**9), bit=st.integers(0, 7))
 def test_any_flipped_bit_is_refused(at: int, bit: int) -> None:
     """One flipped bit anywhere: refused, never loaded."""
@@ -66,7 +66,7 @@ def test_any_flipped_bit_is_refused(at: int, bit: int) -> None:
         snapshot.decode(bytes(damaged), RULES, LOG)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(length=st.integers(0, 10**9))
 def test_any_cut_is_refused(length: int) -> None:
     """A blob that ends early: refused."""
@@ -110,7 +110,7 @@ def test_metrics_may_change_between_restarts() -> None:
 def test_tables_of_other_detectors_come_back() -> None:
     """Whatever arrays are given with the windows, they are there again; a version 1 checkpoint has none."""
     tables = {"ticks/a": np.arange(3), "ticks/records": np.zeros(2, [("x", "f8"), ("y", "i4")]), "ticks/empty": np.empty((0, 4))}
-    found = snapshot.read(snapshot.encode(learned(), LOG, 200, 0, [], tables), LOG).tables
+    found = snapshot.read(snapshot.copied(learned(), LOG, 200, 0, [], tables).blob(), LOG).tables
     for name, table in tables.items():
         assert found[name].dtype == table.dtype
         assert found[name].tolist() == table.tolist()

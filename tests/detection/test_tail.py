@@ -75,7 +75,7 @@ def test_what_is_no_deviation_is_left_out(value: float) -> None:
         assert tail.exceedance(rec, value) == 1.0
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     values=st.lists(st.floats(0, 1e300), min_size=40, max_size=200),
     first=st.floats(0, 1e300),

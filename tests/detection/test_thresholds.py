@@ -161,7 +161,7 @@ def test_rules_have_names_of_their_own() -> None:
         Watching(thresholds=[SLOW, SLOW])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.floats(SMALLEST, LARGEST / 2), min_size=1, max_size=200), st.sampled_from([0.5, 0.9, 0.95, 0.99]))
 def test_percentiles_are_within_their_error(values: list[float], share: float) -> None:
     """Any percentile is right to 2%."""

@@ -55,7 +55,7 @@ def swaying(rng: np.random.Generator, n: int, rate: float, deviation: float) -> 
     return rng.poisson(rate * TICK_S * np.exp(deviation * noise / noise.std())).astype(np.float64)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(0, 300), st.floats(0.5, 100), st.sampled_from([2.5, 0.2]), st.floats(0.01, 0.6))
 def test_evidence_is_against_the_sway_that_explains_a_count_best(n: int, mean: float, ratio: float, sway: float) -> None:
     """The same as trying every sway in small steps."""

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sentinel.core.batch import CleanBatch, Dimensions, Flag, Int64, PartitionId, SeriesKey
+from sentinel.core.batch import CleanBatch, Dimensions, Int64, PartitionId, SeriesKey
+from sentinel.core.flags import Flag
 from sentinel.core.metrics import METRICS
 from sentinel.detection import tick_order
 from sentinel.detection.tick_order import CLOCK, LATE_LIMIT_NS, LEAP_NS, NEVER, SECOND_NS
@@ -69,7 +70,7 @@ def seconds(*at: float) -> Int64:
     return START_NS + (np.array(at) * SECOND_NS).astype(np.int64)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(st.integers(0, 60 * SECOND_NS), min_size=2, max_size=60, unique=True), st.randoms(), st.data())
 def test_any_order_within_the_bound_and_any_cut_give_the_same(times: list[int], chance: object, data: st.DataObject) -> None:
     """Released in order of event time, each once, whatever the order of arrival within the bound, the cuts, and restarts in between."""

@@ -93,7 +93,7 @@ def test_scores_are_calibrated_whatever_the_distribution(name: str) -> None:
             assert np.mean(np.exp(side * pull * scores - 0.5 * pull * pull)) < 1.06
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.floats(-1e6, 1e6), st.floats(0.01, 2.0))
 def test_an_outlier_moves_what_is_usual_no_further_than_any_other_value(outlier: float, width: float) -> None:
     """However absurd a value is, quantiles move by one bounded step."""

@@ -12,9 +12,10 @@ import pytest
 from sentinel.config.schema import Detection
 from sentinel.config.sections_ticks import Ticks as Section
 from sentinel.core.anomaly import Anomaly
-from sentinel.core.batch import CleanBatch, SeriesKey, learnable
+from sentinel.core.batch import CleanBatch, SeriesKey
 from sentinel.core.command import AcceptRegime, Marker, Which
 from sentinel.core.errors import SnapshotError
+from sentinel.core.flags import learnable
 from sentinel.core.jit import JIT_DISABLED
 from sentinel.detection.ticks import Ticks
 from sentinel.testing.quality_columns import LOG, NS, START_NS, Columns, batch_of, columns_of, log_of, merged

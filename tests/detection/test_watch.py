@@ -11,9 +11,10 @@ from usage_events import CHAT, DAY_S, HOUR_S, NOON, SOURCE, Traffic, healthy, ru
 from sentinel.config.sections_ticks import Ticks
 from sentinel.config.sections_usage import Watching
 from sentinel.core.anomaly import Anomaly
-from sentinel.core.batch import OVERFLOW, Flag, SeriesKey
+from sentinel.core.batch import OVERFLOW, SeriesKey
 from sentinel.core.command import AcceptRegime, Marker, Which
 from sentinel.core.errors import SnapshotError
+from sentinel.core.flags import Flag
 from sentinel.detection.watch import Watch
 
 RULES: dict[str, Any] = {

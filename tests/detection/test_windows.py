@@ -83,7 +83,7 @@ def test_nothing_drifts_over_a_hundred_wraps(level: float, spread: float, spike:
         assert sd == pytest.approx(window.std(ddof=1), rel=1e-9, abs=np.spacing(abs(window.mean())))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     values=st.lists(st.floats(-1e15, 1e15, allow_nan=False).map(float), min_size=1, max_size=80),
     size=st.integers(1, 70),
@@ -95,7 +95,7 @@ def test_any_values_keep_the_window_sorted_and_exact(values: list[float], size: 
     assert windows.sorted_samples(0).tolist() == sorted(values[-size:])
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(values=st.lists(st.integers(-5, 30).map(float), min_size=1, max_size=60), guess=st.integers(0, 70))
 def test_order_statistics_of_any_values(values: list[float], guess: int) -> None:
     """Median, quartiles and deviation equal numpy's, ties or not, from wherever the search for the deviation starts."""

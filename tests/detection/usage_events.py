@@ -12,7 +12,8 @@ import pytest
 from sentinel.config.sections_ticks import Ticks
 from sentinel.config.sections_usage import Watching
 from sentinel.core.anomaly import Anomaly
-from sentinel.core.batch import CleanBatch, Dimensions, PartitionId, SeriesKey, by_appearance, learnable
+from sentinel.core.batch import CleanBatch, Dimensions, PartitionId, SeriesKey, by_appearance
+from sentinel.core.flags import learnable
 from sentinel.core.jit import JIT_DISABLED
 from sentinel.core.metrics import COMPLETION_TOKENS, COST, ERROR, LATENCY, METRICS, PROMPT_TOKENS, TOTAL_TOKENS
 from sentinel.detection.watch import Watch

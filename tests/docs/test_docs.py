@@ -19,9 +19,11 @@ from sentinel.config.schema import Config, Parsing
 from sentinel.config.section import Section
 from sentinel.config.shape import shapes_of
 from sentinel.core.anomaly import DetectorName
-from sentinel.core.batch import Delivery, Dialect, Flag, PartitionId
+from sentinel.core.batch import Dialect, PartitionId
+from sentinel.core.delivery import Delivery
 from sentinel.core.errors import RejectCode
 from sentinel.core.explain import anomaly_type
+from sentinel.core.flags import Flag
 from sentinel.core.metrics import METRIC_NAMES, METRICS
 from sentinel.ingestion.decode import Decoded, decode
 from sentinel.ingestion.wire import WireEvent
@@ -39,6 +41,7 @@ PAGES = sorted({*DOCUMENTS, *(page for place in ("examples", "deployments", "sdk
 OWN_LABELS = {
     "channel",
     "code",
+    "condition",
     "detector",
     "kind",
     "level",

@@ -35,12 +35,18 @@ def secret_file(file: Path, secret: str) -> str:
 
 
 class Points:
-    """The InfluxDB double as a process of its own, asked with the official client."""
+    """The InfluxDB double as a process of its own, asked with the official client.
 
-    def __init__(self, directory: Path) -> None:
+    Args:
+        directory: of its token and its log.
+        options: further words of its command line.
+    """
+
+    def __init__(self, directory: Path, *options: str) -> None:
         self.url = f"http://127.0.0.1:{free_port()}"
         self.token_file = secret_file(directory / "influx.token", TOKEN)
         command = [sys.executable, "-m", "sentinel.testing.influx_double", "--port", self.url.rpartition(":")[2], "--token-env", "TOKEN"]
+        command += options
         self._process = ServerProcess("the InfluxDB double", command, log=directory / "influx.log", environment={"TOKEN": TOKEN})
 
     def start(self) -> None:

@@ -19,21 +19,21 @@ class Queue:
 
     def __init__(self, url: str, name: str) -> None:
         self._url = url
-        self._name = name
+        self.name = name
 
     def section(self, **more: Any) -> dict[str, Any]:
         """The daemon's `alerting.rabbitmq`; it declares no queue, so alerts go here or nowhere."""
-        return {"url": f"amqp://127.0.0.1:{urlsplit(self._url).port}", "exchange": self._name, "queue": None, **more}
+        return {"url": f"amqp://127.0.0.1:{urlsplit(self._url).port}", "exchange": self.name, "queue": None, **more}
 
     async def bind(self) -> None:
         """Get alerts from now on."""
         async with self._opened() as queue:
-            await queue.bind(self._name, "alert.#")
+            await queue.bind(self.name, "alert.#")
 
     async def unbind(self) -> None:
         """Get none any more."""
         async with self._opened() as queue:
-            await queue.unbind(self._name, "alert.#")
+            await queue.unbind(self.name, "alert.#")
 
     async def message_ids(self) -> list[str]:
         """The ids of all messages in it; they are taken out."""
@@ -47,5 +47,5 @@ class Queue:
     async def _opened(self) -> AsyncIterator[AbstractQueue]:
         async with await aio_pika.connect(self._url) as connection:
             channel = await connection.channel()
-            await channel.declare_exchange(self._name, aio_pika.ExchangeType.TOPIC, durable=True)
-            yield await channel.declare_queue(self._name, durable=True)
+            await channel.declare_exchange(self.name, aio_pika.ExchangeType.TOPIC, durable=True)
+            yield await channel.declare_queue(self.name, durable=True)

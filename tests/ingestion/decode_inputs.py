@@ -10,7 +10,9 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue, ArrayValue, KeyVa
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from sentinel.config.schema import Parsing
-from sentinel.core.batch import Delivery, EventBatch, PartitionId, Reject
+from sentinel.core.batch import EventBatch, PartitionId
+from sentinel.core.delivery import Delivery
+from sentinel.core.reject import Reject
 from sentinel.ingestion.decode import Decoded, decode
 
 LOG_NS = 1_768_473_060_000_000_000

@@ -12,7 +12,8 @@ from aiokafka.admin import AIOKafkaAdminClient
 
 from sentinel.app.clock import SystemClock
 from sentinel.config.schema import Kafka
-from sentinel.core.batch import Delivery, PartitionId
+from sentinel.core.batch import PartitionId
+from sentinel.core.delivery import Delivery
 from sentinel.core.ports import Outcome
 from sentinel.ingestion.kafka import KafkaSource
 from sentinel.observability.metrics import Metrics

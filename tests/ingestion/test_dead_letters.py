@@ -13,8 +13,9 @@ import pytest
 from aiokafka.admin import NewTopic
 from kafka_bench import admin, dump, section
 
-from sentinel.core.batch import DeadLetter, PartitionId
+from sentinel.core.batch import PartitionId
 from sentinel.core.errors import RejectCode, RetryableError, StartupError
+from sentinel.core.reject import DeadLetter
 from sentinel.ingestion import kafka_producer
 from sentinel.ingestion.dead_letter import FileDeadLetters, KafkaDeadLetters, encode
 from tools.servers.kafka import Broker

@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sentinel.config.schema import Parsing
-from sentinel.core.batch import Dialect, EventBatch, Flag, SeriesKey
+from sentinel.core.batch import Dialect, EventBatch, SeriesKey
 from sentinel.core.errors import RejectCode
+from sentinel.core.flags import Flag
 from sentinel.core.metrics import COST, ERROR, LATENCY, PROMPT_TOKENS, TIME_PER_OUTPUT_TOKEN, TOTAL_TOKENS, TTFT
 from sentinel.ingestion.columns import epoch_ns
 from sentinel.ingestion.decode import decode
@@ -333,7 +334,7 @@ def everything(records: list[bytes | None], cuts: list[int]) -> tuple[list[Any],
 
 
 @given(st.lists(st.sampled_from(POOL), max_size=20), st.data())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_cutting_the_stream_changes_nothing(records: list[bytes | None], data: st.DataObject) -> None:
     """Any cutting of the same records into deliveries gives the same events, rejects and counts, bit for bit."""
     cuts = data.draw(st.lists(st.integers(0, len(records)), max_size=6))

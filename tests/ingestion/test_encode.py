@@ -90,7 +90,7 @@ def assert_same(one: CleanBatch, two: CleanBatch) -> None:
 
 
 @pytest.mark.parametrize("capture", ["none", "redacted"])
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(records=st.lists(events, min_size=1, max_size=4))
 def test_a_clean_event_comes_back_the_same(capture: str, records: list[dict[str, Any]]) -> None:
     """decode, sanitize, encode, decode, sanitize: whatever the event held, the second pass changes nothing."""

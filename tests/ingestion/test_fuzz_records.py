@@ -10,8 +10,10 @@ import pytest
 from decode_inputs import LOG_NS, START_NS, as_json, delivery, flat, request
 
 from sentinel.config.schema import Parsing, Validation
-from sentinel.core.batch import Delivery, EventBatch, Reject
+from sentinel.core.batch import EventBatch
+from sentinel.core.delivery import Delivery
 from sentinel.core.errors import RejectCode
+from sentinel.core.reject import Reject
 from sentinel.ingestion.decode import decode
 from sentinel.ingestion.validate import validate
 from sentinel.ingestion.wire import EARLIEST_NS, LATEST_NS

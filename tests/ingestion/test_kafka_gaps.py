@@ -8,7 +8,7 @@ from aiokafka.admin import RecordsToDelete
 from kafka_bench import DONE, Owner, Reader, admin, committed, produce, section, until, until_committed
 
 from sentinel.ingestion import kafka as kafka_source
-from sentinel.ingestion import kafka_group
+from sentinel.ingestion import kafka_assignment
 from tools.servers.kafka import Broker
 
 Topic = Callable[..., Awaitable[str]]
@@ -166,7 +166,7 @@ async def test_a_client_that_ended_itself_is_replaced(kafka: Broker, topic: Topi
 
 async def test_a_client_that_stopped_fetching_is_replaced(kafka: Broker, topic: Topic, monkeypatch: pytest.MonkeyPatch) -> None:
     """The client's fetching ends without a word: records that wait and do not come show it."""
-    monkeypatch.setattr(kafka_group, "STALLED_LOOKS", 2)
+    monkeypatch.setattr(kafka_assignment, "STALLED_LOOKS", 2)
     config = section(kafka, await topic(partitions=1))
     async with Reader(config) as reader:
         await reader.until_restored(1)

@@ -14,9 +14,11 @@ from kafka_bench import QuickClock, admin, dump, produce, section, until, until_
 
 from sentinel.app.daemon import Daemon
 from sentinel.config.schema import Api, Config, Embedded, Ingestion, Kafka
-from sentinel.core.batch import CleanBatch, DeadLetter, Delivery
+from sentinel.core.batch import CleanBatch
+from sentinel.core.delivery import Delivery
 from sentinel.core.errors import FullError
 from sentinel.core.query import TelemetryQuery, TimeRange
+from sentinel.core.reject import DeadLetter
 from sentinel.ingestion import kafka_producer
 from sentinel.ingestion.relay import KafkaRelay
 from sentinel.storage.embedded import EmbeddedStore

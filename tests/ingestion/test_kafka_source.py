@@ -7,7 +7,7 @@ import pytest
 from kafka_bench import DONE, Owner, Reader, admin, committed, produce, section, until, until_committed
 
 from sentinel.app.clock import SystemClock
-from sentinel.core.batch import RECORD_BYTES
+from sentinel.core.delivery import RECORD_BYTES
 from sentinel.ingestion.kafka import KafkaSource
 from sentinel.observability.metrics import Metrics
 from tools.servers.kafka import Broker

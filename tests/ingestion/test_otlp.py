@@ -10,8 +10,9 @@ import pytest
 from decode_inputs import SOURCE, START_NS, as_json, decoded, flat, request
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from sentinel.core.batch import Dialect, EventBatch, Flag, SeriesKey
+from sentinel.core.batch import Dialect, EventBatch, SeriesKey
 from sentinel.core.errors import RejectCode
+from sentinel.core.flags import Flag
 from sentinel.core.metrics import COMPLETION_TOKENS, COST, ERROR, LATENCY, PROMPT_TOKENS, TOTAL_TOKENS, TTFT
 from sentinel.ingestion.attributes import MAX_METADATA
 from sentinel.ingestion.decode import Decoded
@@ -380,7 +381,8 @@ def test_protobuf_is_imported_at_its_first_record() -> None:
     script = (
         "import sys, numpy as np\n"
         "from sentinel.config.schema import Parsing\n"
-        "from sentinel.core.batch import Delivery, PartitionId\n"
+        "from sentinel.core.batch import PartitionId\n"
+        "from sentinel.core.delivery import Delivery\n"
         "from sentinel.ingestion.decode import decode\n"
         f"records = [{as_json(request(CHAT))!r}]\n"
         f"decode(Delivery(PartitionId(*{tuple(SOURCE)!r}), records, np.arange(1), np.arange(1), 0, 0, 0), Parsing())\n"

@@ -170,7 +170,7 @@ TEXTS = st.lists(st.one_of(PIECES, st.text(max_size=12)), max_size=6).flatmap(
 )
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(TEXTS)
 def test_sanitizing_twice_changes_nothing(text: str) -> None:
     """What was sanitized passes unchanged and counts nothing new."""
@@ -178,7 +178,7 @@ def test_sanitizing_twice_changes_nothing(text: str) -> None:
     assert SANITIZER.text(clean) == (clean, {})
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(TEXTS)
 def test_the_gate_never_hides_a_find(text: str) -> None:
     """A rule that would find something is among those the gate lets through."""
@@ -188,7 +188,7 @@ def test_the_gate_never_hides_a_find(text: str) -> None:
     assert finder.spans(raw, finder.gate(raw) or []) == everything
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(TEXTS)
 def test_spans_are_in_order_and_apart(text: str) -> None:
     """Spans lie within the text, in order, without overlaps."""

@@ -6,9 +6,11 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from sentinel.core.batch import RECORD_BYTES, DeadLetter, Delivery, PartitionId
+from sentinel.core.batch import PartitionId
+from sentinel.core.delivery import RECORD_BYTES, Delivery
 from sentinel.core.errors import FullError, RejectCode, RetryableError
 from sentinel.core.ports import Outcome
+from sentinel.core.reject import DeadLetter
 from sentinel.ingestion.queue import HTTP_LOG, MERGE_RECORDS, QueueSource
 from sentinel.testing.fakes import ManualClock
 

@@ -12,9 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sentinel.config.schema import DeadLetters, Parsing, Privacy, Validation
-from sentinel.core.batch import CleanBatch, EventBatch, Flag, PartitionId, Reject, SeriesKey
+from sentinel.core.batch import CleanBatch, EventBatch, PartitionId, SeriesKey
 from sentinel.core.errors import RejectCode
+from sentinel.core.flags import Flag
 from sentinel.core.metrics import ERROR, METRICS
+from sentinel.core.reject import Reject
 from sentinel.ingestion.identifiers import UNNAMED, is_pseudonym, pseudonym
 from sentinel.ingestion.sanitize import Sanitizer
 from sentinel.ingestion.wire import WireEvent, transposed
@@ -188,7 +190,7 @@ def test_texts_and_people_leave_malformed_records(record: str) -> None:
     assert "[REDACTED]" in letter.record
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.binary(max_size=300) | st.text(max_size=200).map(lambda text: text.encode("utf-8", "replace")))
 def test_any_bytes_become_one_printable_line(raw: bytes) -> None:
     """A dead letter is one printable line within its limit, for every record."""
@@ -388,7 +390,7 @@ def test_the_input_is_left_as_it_was() -> None:
     assert batch.flags.tolist() == [0]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     st.fixed_dictionaries(
         {},

@@ -16,11 +16,11 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from sentinel.core.buffers import as_words
 from sentinel.ingestion import scan as scanning
 from sentinel.ingestion import scan_keys
 from sentinel.ingestion.columns import are_event_ids, times
 from sentinel.ingestion.scan import Scanned, scan
-from sentinel.ingestion.scan_bytes import views
 from sentinel.ingestion.scan_columns import FACTOR, SEED, Groups, gather, group, group_by_dict, number_tuples, objects, strings
 from sentinel.ingestion.scan_keys import NUMBERS, STRINGS, TEXTS
 from sentinel.ingestion.unusable import UNREADABLE
@@ -267,7 +267,7 @@ def test_every_pair_of_text_parts() -> None:
 
 
 @pytest.mark.parametrize("name", TEXTS)
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(raw=raw_texts | st.binary(max_size=12))
 def test_texts_are_plain_exactly_when_they_are_strings(name: str, raw: bytes) -> None:
     """Texts of many parts, and any bytes."""
@@ -282,7 +282,7 @@ numbers = (
 )
 
 
-@settings(max_examples=1_000, deadline=None)
+@settings(max_examples=1_000)
 @given(text=numbers)
 @example("9007199254740992")
 @example("9007199254740993")
@@ -345,7 +345,7 @@ def test_counts_are_whole(text: str, *, plain: bool) -> None:
 zones = st.integers(-1_439, 1_439).map(lambda minutes: timezone(timedelta(minutes=minutes)))
 
 
-@settings(max_examples=1_000, deadline=None)
+@settings(max_examples=1_000)
 @given(at=st.datetimes(datetime(2000, 1, 2), datetime(2199, 12, 30), timezones=zones))  # noqa: DTZ001  the zone is drawn
 @example(datetime(2112, 6, 1, 0, 0, 0, 1, UTC))
 @example(datetime(2100, 2, 28, 23, 59, 59, 999_999, UTC))
@@ -418,7 +418,7 @@ def near_plain(draw: st.DrawFn) -> bytes:
     return space + b"{" + space + (space + b"," + space).join(pairs) + space + b"}" + tail
 
 
-@settings(max_examples=1_000, deadline=None)
+@settings(max_examples=1_000)
 @given(records=st.lists(near_plain(), min_size=1, max_size=4))
 def test_records_near_the_border(records: list[bytes]) -> None:
     """Whatever stands around, between and behind names: a record that is plain is what `decode` says."""
@@ -555,7 +555,7 @@ def assert_same_groups(one: Groups, other: Groups) -> None:
     assert one.first.tolist() == other.first.tolist()
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(table=tables)
 def test_groups_are_those_of_a_dict(table: Table) -> None:
     """Distinct tuples get numbers in order of first appearance; absent differs from empty."""
@@ -582,7 +582,7 @@ def test_values_made_to_meet_in_one_slot_cost_no_square() -> None:
     n = len(table)
     codes, first, hashes = np.empty(n, np.int32), np.empty(n, np.int32), np.empty(n, np.uint64)
     with np.errstate(over="ignore"):
-        count = number_tuples(views(text)[1], start, end, use, codes, first, hashes, np.full(16_384, -1, np.int32))
+        count = number_tuples(as_words(text), start, end, use, codes, first, hashes, np.full(16_384, -1, np.int32))
     assert count == -1
     assert_same_groups(group(text, start, end, use), group_by_dict(text, start, end, use))
 
@@ -599,7 +599,7 @@ def test_values_of_one_hash_are_told_apart() -> None:
     assert group(*laid_out(table)).codes.tolist() == [0, 1, 0]
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(table=tables, block=st.integers(1, 9))
 def test_gathered_values(table: Table, block: int) -> None:
     """Each block holds the present values of its events, field after field, with one space between two."""
@@ -625,7 +625,7 @@ identifiers = st.none() | st.text(st.characters(min_codepoint=32, max_codepoint=
 identified = st.integers(1, 4).flatmap(lambda k: st.lists(st.tuples(st.integers(-1, 2), *[identifiers] * k), max_size=20))
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(table=identified)
 def test_objects_are_json(table: list[tuple[int, *tuple[bytes | None, ...]]]) -> None:
     """The object of an event holds its present fields in order, and an event without any has none."""

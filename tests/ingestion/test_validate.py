@@ -10,8 +10,10 @@ import pytest
 from decode_inputs import LOG_NS, as_json, decoded, delivery, events, flat, request
 
 from sentinel.config.schema import Parsing, Validation
-from sentinel.core.batch import NO_LOG_TIME, EventBatch, Flag, implausible_flag, learnable
+from sentinel.core.batch import EventBatch
+from sentinel.core.delivery import NO_LOG_TIME
 from sentinel.core.errors import RejectCode
+from sentinel.core.flags import Flag, implausible_flag, learnable
 from sentinel.core.metrics import COMPLETION_TOKENS, COST, LATENCY, PROMPT_TOKENS, TIME_PER_OUTPUT_TOKEN, TOTAL_TOKENS, TTFT
 from sentinel.ingestion.decode import decode
 from sentinel.ingestion.validate import validate

@@ -71,7 +71,7 @@ def test_ten_thousand_hostile_texts_make_one_line_each(start: Start) -> None:
     written = start()
     log = logs.get("test")
 
-    @settings(max_examples=10_000, deadline=None)
+    @settings(max_examples=10_000)
     @given(hostile, hostile)
     def check(text: str, value: str) -> None:
         log.info(text, value=value)
@@ -88,7 +88,7 @@ def test_hostile_values_of_every_kind_make_one_line_each(start: Start) -> None:
     written = start()
     log, other = logs.get("test"), logging.getLogger("library")
 
-    @settings(max_examples=500, deadline=None)
+    @settings(max_examples=500)
     @given(values, hostile)
     def check(value: object, text: str) -> None:
         log.warning("ours", value=value)
@@ -106,7 +106,7 @@ def test_hostile_texts_make_one_line_for_people_too(start: Start) -> None:
     written = start(as_json=False)
     log = logs.get("test")
 
-    @settings(max_examples=1_000, deadline=None)
+    @settings(max_examples=1_000)
     @given(hostile, values)
     def check(text: str, value: object) -> None:
         log.info(text, value=value)

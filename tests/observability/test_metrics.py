@@ -13,7 +13,7 @@ DOCUMENT = Path(__file__).parents[2] / "docs" / "metrics.md"
 ROW = re.compile(r"^\| `(sentinel_\w+)` \| (\w+) \| ([^|]*) \| ([^|]+) \| ([^|]+) \|$", re.MULTILINE)
 LABELS = {
     *("type", "code", "partition", "kind", "severity", "detector", "stage", "queue", "route", "status", "version"),
-    *("level", "channel", "sink", "result"),
+    *("level", "channel", "condition", "sink", "result"),
 }
 
 

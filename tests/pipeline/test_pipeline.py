@@ -12,11 +12,12 @@ import pytest
 from sentinel.config.schema import Baseline, Config, Dedupe, Detection, Embedded, Ingestion
 from sentinel.config.schema import Pipeline as PipelineSection
 from sentinel.core.alert import AlertWrite, Worth
-from sentinel.core.batch import DeadLetter, PartitionId
+from sentinel.core.batch import PartitionId
 from sentinel.core.errors import DrainError, PermanentError, RetryableError, SentinelError
 from sentinel.core.ports import AlertSink, Store, StoreWrite
 from sentinel.core.query import AnomalyQuery, TelemetryQuery, TimeRange
 from sentinel.core.refusal import Refusal, RefusedError
+from sentinel.core.reject import DeadLetter
 from sentinel.ingestion.sanitize import Sanitizer
 from sentinel.observability.metrics import Metrics
 from sentinel.pipeline.process import Rules

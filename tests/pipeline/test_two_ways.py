@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from sentinel.config.schema import DeadLetters, Parsing, Privacy, Validation
-from sentinel.core.batch import Delivery, PartitionId
+from sentinel.core.batch import PartitionId
+from sentinel.core.delivery import Delivery
 from sentinel.ingestion.sanitize import Sanitizer
 from sentinel.pipeline import process
 from sentinel.pipeline.process import Cleaned, Rules, clean
@@ -62,6 +63,9 @@ ODD: list[Callable[[dict[str, Any]], None]] = [
     lambda event: event.pop("timestamp", None),
     lambda event: event.pop("model_name"),
     lambda event: event.update(unknown="x", other=[1]),
+    lambda event: event.update(prompt={"tokens": 3, "embedding": [0.5, -1, 2]}, response={"embedding": [1, 1]}),
+    lambda event: event.update(response={"embedding": [[0.5], None]}),
+    lambda event: event.update(prompt_sketch="AAAA"),
 ]
 
 
@@ -108,6 +112,7 @@ def events(cleaned: Cleaned) -> list[tuple[Any, ...]]:
             batch.event_ids[i],
             batch.trace_ids[i],
             None if (extra := batch.extra[i]) is None else json.loads(extra),
+            None if batch.sketches is None or not batch.sketches[i].any() else batch.sketches[i].tobytes(),
         )
         for i in range(len(batch))
     ]

@@ -17,7 +17,8 @@ from llm_sentinel.event import record
 
 from sentinel.app.daemon import Daemon
 from sentinel.config.schema import HttpIngest, Ingestion, Parsing
-from sentinel.core.batch import Delivery, PartitionId
+from sentinel.core.batch import PartitionId
+from sentinel.core.delivery import Delivery
 from sentinel.core.query import TelemetryQuery, TimeRange
 from sentinel.ingestion.decode import Decoded, decode
 from tools.servers.kafka import Broker
@@ -113,7 +114,7 @@ FIELDS = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(service=SOME_TEXT, model=SOME_TEXT, latency=st.floats() | st.integers(), fields=FIELDS)
 def test_what_the_sdk_lets_pass_the_daemon_takes(service: str, model: str, latency: float, fields: Any) -> None:
     """Whatever the values: either the SDK names the field at fault, or the daemon makes an event of it."""

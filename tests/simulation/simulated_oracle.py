@@ -1,7 +1,7 @@
 """What must come of a log, in plain Python: no batches, no numpy, no code of the product.
 
 Reads the records one after the other, as anybody would who has read the documentation: what is stored, what becomes a dead letter, which
-anomalies are found, who is told of what. The simulation holds the product to this.
+anomalies are found, who is told of what. The simulation holds the product to this, and so do the tests that kill real processes.
 """
 
 import base64
@@ -30,9 +30,9 @@ def short_hash(*parts: str) -> str:
 
 
 def nanoseconds(timestamp: str) -> int:
-    """Of a time with milliseconds in UTC."""
-    whole, _, millis = timestamp.removesuffix("Z").partition(".")
-    return int(datetime.fromisoformat(whole + "+00:00").timestamp()) * 1_000_000_000 + int(millis) * 1_000_000
+    """Of a time with a fraction of a second in UTC."""
+    whole, _, fraction = timestamp.removesuffix("Z").partition(".")
+    return int(datetime.fromisoformat(whole + "+00:00").timestamp()) * 1_000_000_000 + int(fraction.ljust(9, "0"))
 
 
 @dataclass
@@ -69,14 +69,15 @@ class Expected:
 
 
 class Partition:
-    """One partition, read from its first record to its last."""
+    """One partition, read from its first record to its last; `receiver` is told of alerts."""
 
-    def __init__(self, cluster: str, topic: str, partition: int) -> None:
+    def __init__(self, cluster: str, topic: str, partition: int, receiver: str = RECEIVER) -> None:
         self.log = (cluster, topic, str(partition))
+        self.receiver = receiver
         self.found = Expected()
         self.seen: set[str] = set()
-        self.windows: dict[str, list[float]] = {}
-        self.episodes: dict[tuple[str, str], Episode] = {}
+        self.windows: dict[tuple[str, str], list[float]] = {}
+        self.episodes: dict[tuple[str, str, str, str], Episode] = {}
 
     def read(self, records: Iterable[tuple[int, bytes | None]]) -> Expected:
         """All records, by offset."""
@@ -121,7 +122,7 @@ class Partition:
 
     def judge(self, offset: int, event: dict[str, Any], latency: float) -> None:
         """Compare with what came before, then learn."""
-        window = self.windows.setdefault(event["service_name"], [])
+        window = self.windows.setdefault((event["service_name"], event["model_name"]), [])
         if len(window) >= LEAST:
             mean = math.fsum(window) / len(window)
             sd = math.sqrt(math.fsum((sample - mean) ** 2 for sample in window) / (len(window) - 1))
@@ -142,10 +143,10 @@ class Partition:
 
     def alert(self, series: tuple[str, str, str], kind: str, severity: int, at_ns: int) -> None:
         """Something people may have to know."""
-        episode = self.episodes.get((series[1], kind))
+        episode = self.episodes.get((*series, kind))
         if episode is None or at_ns - episode.last_seen_ns > QUIET_NS:
             name = short_hash("alert", short_hash("fingerprint", *series, kind), str(at_ns))
-            episode = self.episodes[series[1], kind] = Episode(name, severity, at_ns, at_ns)
+            episode = self.episodes[*series, kind] = Episode(name, severity, at_ns, at_ns)
             self.tell(episode)
         else:
             episode.count += 1
@@ -160,4 +161,4 @@ class Partition:
 
     def tell(self, episode: Episode) -> None:
         """One message."""
-        self.found.notifications.add(short_hash("notification", episode.alert_id, "firing", str(episode.repeat), RECEIVER))
+        self.found.notifications.add(short_hash("notification", episode.alert_id, "firing", str(episode.repeat), self.receiver))

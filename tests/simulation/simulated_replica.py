@@ -18,7 +18,8 @@ from sentinel.config.sections_alerting import Alerting, Deduplication
 from sentinel.config.sections_ticks import Ticks
 from sentinel.config.sections_usage import Abuse, Drift, Leaks
 from sentinel.core.alert import Worth
-from sentinel.core.batch import Delivery, PartitionId
+from sentinel.core.batch import PartitionId
+from sentinel.core.delivery import Delivery
 from sentinel.core.errors import DrainError, StartupError
 from sentinel.core.ports import Outcome
 from sentinel.ingestion.kafka import KafkaSource
@@ -39,11 +40,19 @@ QUEUE_BYTES: Final = 24_576
 
 
 class LoopClock:
-    """The `Clock` of the running loop."""
+    """The `Clock` of the running loop.
+
+    Args:
+        steps: when somebody sets the wall clock, in seconds of the loop, and by how many seconds.
+    """
+
+    def __init__(self, steps: Sequence[tuple[float, float]] = ()) -> None:
+        self._steps = steps
 
     def now_ns(self) -> int:
         """Wall-clock time."""
-        return START_NS + round(asyncio.get_running_loop().time() * 1e9)
+        time_s = asyncio.get_running_loop().time()
+        return START_NS + round((time_s + sum(by_s for at_s, by_s in self._steps if at_s <= time_s)) * 1e9)
 
     def monotonic(self) -> float:
         """Seconds of the loop."""
@@ -172,7 +181,7 @@ class Replica:
 
     async def live(self) -> None:
         """Until it is stopped; or killed, from outside."""
-        world, clock = self._world, LoopClock()
+        world, clock = self._world, LoopClock(self._world.clock_steps)
         settings = config(2.5)
         database: Any = world.database
         intake = AlertIntake(database, settings.alerting, [(RECEIVER, "info")], self._metrics, clock, self._process)

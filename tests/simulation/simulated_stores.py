@@ -8,9 +8,10 @@ import numpy as np
 from simulated_weather import Weather
 
 from sentinel.core.anomaly import DETECTORS
-from sentinel.core.batch import DeadLetter, PartitionId, SeriesKey
+from sentinel.core.batch import PartitionId, SeriesKey
 from sentinel.core.errors import RetryableError
 from sentinel.core.ports import StoredMetrics, StoreWrite
+from sentinel.core.reject import DeadLetter
 
 Crash = Callable[[], Awaitable[None]]
 """Called behind every lasting effect: may kill the process that had it, and then never returns."""

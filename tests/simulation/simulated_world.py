@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
@@ -17,7 +17,8 @@ from simulated_stores import SimulatedCheckpoints, SimulatedDeadLetters, Simulat
 from simulated_traffic import PARTITIONS, written
 from simulated_weather import Weather
 
-from sentinel.core.batch import Delivery, PartitionId
+from sentinel.core.batch import PartitionId
+from sentinel.core.delivery import Delivery
 from sentinel.core.errors import StartupError
 from sentinel.core.ports import Outcome
 from sentinel.ingestion.kafka_client import Survey
@@ -50,13 +51,15 @@ class World:
     Args:
         seed: everything follows from it.
         verbose: keep the lines of the trace.
+        clock_steps: when the wall clock of the replicas is set, in seconds, and by how many seconds.
 
     Attributes:
         wrong: promises that were broken; empty when all is well.
     """
 
-    def __init__(self, seed: int, *, verbose: bool = False) -> None:
+    def __init__(self, seed: int, *, verbose: bool = False, clock_steps: Sequence[tuple[float, float]] = ()) -> None:
         self.seed = seed
+        self.clock_steps = clock_steps
         self.loop = VirtualLoop(seed)
         self.weather = Weather(self.loop, seed)
         self.weather.verbose = verbose

@@ -1,16 +1,14 @@
 """The audit log: it is written with the change, and nobody can change it unseen."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from functools import partial
-from pathlib import Path
 
 import pytest
-from both_databases import BOTH, opened
 from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import Connection, create_engine, text
 from sqlalchemy.pool import StaticPool
+from state_databases import Make, opened
 
 from sentinel.state import audit
 from sentinel.state.audit import BEGINNING, Damage, Entry
@@ -18,13 +16,6 @@ from sentinel.state.database import StateDatabase
 from sentinel.state.tables import METADATA
 
 ENTRIES = [Entry(1_000 + number, f"kid{number}", "key.created", f"target{number}", {"number": number}) for number in range(5)]
-
-
-@pytest.fixture(params=BOTH)
-async def state(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[StateDatabase]:
-    """An empty state database of each kind."""
-    async with opened(request.param, request, tmp_path) as found:
-        yield found
 
 
 def _append_all(connection: Connection) -> None:
@@ -99,10 +90,9 @@ async def test_an_empty_log_is_whole(state: StateDatabase) -> None:
     assert await state.read(lambda connection: audit.verify(connection, "a" * 64)) is not None
 
 
-@pytest.mark.parametrize("kind", BOTH)
-async def test_two_writers_make_one_chain(kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+async def test_two_writers_make_one_chain(make: Make) -> None:
     """A command and a daemon at once: every entry is there, and the chain does not fork."""
-    async with opened(kind, request, tmp_path) as one, opened(kind, request, tmp_path) as other:
+    async with opened(make()) as one, opened(make()) as other:
         entries = [Entry(number, "somebody", "a.b", str(number)) for number in range(25)]
         await asyncio.gather(*(writer.run(partial(audit.append, entry=entry)) for writer in (one, other) for entry in entries))
         assert await one.read(audit.verify) is None

@@ -1,13 +1,12 @@
 """API keys in the state database, and in the memory of a daemon."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import structlog
-from both_databases import BOTH, opened
 from sqlalchemy import Connection, text
 
 from sentinel.config.schema import StateDatabase as Section
@@ -26,13 +25,6 @@ KEY = ApiKey("a" * 16, "dashboard", frozenset((Role.VIEWER,)), digest_of(TEXT), 
 def another(kid: str) -> ApiKey:
     """A key with another kid."""
     return replace(KEY, kid=kid * 16, digest=digest_of(spelled(kid * 16, "5" * 64)))
-
-
-@pytest.fixture(params=BOTH)
-async def state(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[StateDatabase]:
-    """An empty state database of each kind."""
-    async with opened(request.param, request, tmp_path) as found:
-        yield found
 
 
 async def create(state: StateDatabase, *made: ApiKey) -> None:

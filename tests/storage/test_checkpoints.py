@@ -1,5 +1,6 @@
 """Checkpoints in a directory are whole or not there, whatever the key."""
 
+import errno
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -106,3 +107,30 @@ def test_empty_key_is_refused(tmp_path: Path) -> None:
     """A blob without a name could never be listed."""
     with pytest.raises(ValueError, match="needs a key"):
         DirectoryCheckpoints(tmp_path).put("", b"")
+
+
+def test_what_a_crash_left_is_removed_when_it_is_old(tmp_path: Path) -> None:
+    """An unfinished file of another process stays while it may be written, and goes after an hour."""
+    store = DirectoryCheckpoints(tmp_path)
+    fresh, old = tmp_path / ".unfinished-1", tmp_path / ".unfinished-2"
+    for file in (fresh, old):
+        file.write_bytes(b"half")
+    os.utime(old, (1, 1))
+    store.put(KEY, b"1")
+    assert (fresh.exists(), old.exists()) == (True, False)
+
+
+def test_a_full_disk_is_left_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing unfinished keeps the disk full, and what was there is still whole."""
+    store = DirectoryCheckpoints(tmp_path)
+    store.put(KEY, b"old")
+
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(RetryableError, match="No space left on device; see that its disk has room"):
+            store.put(KEY, b"new")
+    assert [file.name for file in tmp_path.iterdir()] == [file.name for file in tmp_path.glob("*.blob")]
+    assert store.get(KEY) == b"old"

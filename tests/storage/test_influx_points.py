@@ -9,7 +9,8 @@ from line_protocol_parser import parse_line
 
 from sentinel.config.schema import InfluxDB
 from sentinel.core.anomaly import DETECTORS, DetectorName
-from sentinel.core.batch import CleanBatch, Dimensions, Flag, SeriesKey
+from sentinel.core.batch import CleanBatch, Dimensions, SeriesKey
+from sentinel.core.flags import Flag
 from sentinel.core.metrics import COST, LATENCY
 from sentinel.storage import influx_points, line_protocol
 from sentinel.storage.influx_points import HOUR_NS, Heads, event_lines

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from influx_places import TOKEN, opened, plain
 
@@ -51,7 +51,6 @@ def double() -> Iterator[InfluxDouble]:
         yield server
 
 
-@settings(deadline=None)
 @given(HOSTILE, HOSTILE, HOSTILE, st.integers(), st.integers(), st.integers(0, 2**62))
 def test_no_value_gets_into_the_text(one: str, two: str, three: str, start: int, end: int, offset: int) -> None:
     """Whatever is asked for, the SQL is the same as for harmless values: values go as parameters."""
@@ -102,7 +101,6 @@ async def test_injections_find_nothing_and_break_nothing(double: InfluxDouble) -
         assert len((await store.telemetry(TelemetryQuery(range=ALL_TIME))).items) == 10
 
 
-@settings(deadline=None)
 @given(
     st.integers(-(2**62), 2**62),
     st.integers(0, 2**62),
@@ -115,7 +113,6 @@ def test_cursors_come_back(time_ns: int, offset: int, sub: int, partition: str) 
     assert decode_cursor(encode_cursor(place)) == place
 
 
-@settings(deadline=None)
 @given(st.text() | st.binary(max_size=60).map(lambda raw: raw.hex()) | st.text("ABCabc019-_=", max_size=80))
 def test_other_cursors_are_refused_in_words(cursor: str) -> None:
     """What is no cursor of ours is a ValueError with advice, or the one text that stands for its place."""

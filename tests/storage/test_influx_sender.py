@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from sentinel.core.errors import RetryableError
@@ -55,7 +55,6 @@ def test_one_bad_line_costs_few_requests(size: int) -> None:
         assert extra <= max(1, 2 * math.ceil(math.log2(size)))
 
 
-@settings(deadline=None)
 @given(st.integers(1, 300).flatmap(lambda n: st.tuples(st.just(n), st.sets(st.integers(0, n - 1)))))
 def test_exactly_the_bad_lines_are_given_up(case: tuple[int, set[int]]) -> None:
     """Any set of bad lines: these are named, all others are stored once. Where many are all bad, something else is at fault."""
@@ -76,7 +75,6 @@ def test_a_server_that_refuses_everything_costs_no_event() -> None:
     assert server.requests < 30
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(1, MAX_REQUEST_BYTES), max_size=40), st.integers(1, 10))
 def test_requests_are_cut_by_lines_and_bytes(sizes: list[int], most: int) -> None:
     """No request has more lines than configured, none is larger than the limit unless it is one line, and no line is lost."""

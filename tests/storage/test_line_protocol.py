@@ -6,7 +6,7 @@ from typing import Any, AnyStr
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from line_protocol_parser import parse_line
 
@@ -33,7 +33,6 @@ def texts(values: Sequence[AnyStr | None]) -> list[str]:
     return column(lambda columns: columns.strings("f", values), len(values))
 
 
-@settings(deadline=None)
 @given(NUMBERS)
 def test_floats_come_back_exactly(number: float) -> None:
     """Every finite float comes back bit by bit, written alone and as part of a column."""
@@ -44,7 +43,6 @@ def test_floats_come_back_exactly(number: float) -> None:
     assert alone == in_column == number
 
 
-@settings(deadline=None)
 @given(INTEGERS)
 def test_integers_come_back_exactly(number: int) -> None:
     """Every 64-bit integer comes back as an integer, written alone and as part of a column."""
@@ -55,7 +53,6 @@ def test_integers_come_back_exactly(number: int) -> None:
         assert back == number
 
 
-@settings(deadline=None)
 @given(FIT)
 def test_texts_come_back_exactly(text: str) -> None:
     """A text without control characters comes back from a tag and from a field, alone and in a column."""
@@ -66,7 +63,6 @@ def test_texts_come_back_exactly(text: str) -> None:
         assert parse_line(line)["fields"]["f"] == text
 
 
-@settings(deadline=None)
 @given(FIT)
 def test_no_tag_holds_a_backslash(text: str) -> None:
     """Parsers disagree about backslashes in tags, so none is stored, and two values never become one."""
@@ -74,14 +70,12 @@ def test_no_tag_holds_a_backslash(text: str) -> None:
     assert plain_tag(encoded_tag(text)) == text
 
 
-@settings(deadline=None)
 @given(st.lists(st.one_of(st.none(), FIT), min_size=1))
 def test_absent_texts_keep_their_places(values: list[str | None]) -> None:
     """In a column of texts, None leaves its place empty and moves no other."""
     assert [parse_line(line)["fields"].get("f") for line in texts(values)] == values
 
 
-@settings(deadline=None)
 @given(st.lists(st.floats(allow_infinity=False, allow_subnormal=False), min_size=1, max_size=50))
 def test_nan_is_left_out(values: list[float]) -> None:
     """In a column of numbers NaN leaves its place empty and moves no other."""

@@ -47,7 +47,7 @@ def columns_of(rows: Sequence[tuple[Any, ...]], *, in_bytes: bool = False) -> Li
     return columns.lines()
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(ROWS, st.booleans())
 def test_columns_are_what_single_lines_are(rows: list[tuple[Any, ...]], in_bytes: bool) -> None:
     """Numbers, texts and absent values of whole columns stand in each line as if it had been made alone."""
@@ -57,7 +57,7 @@ def test_columns_are_what_single_lines_are(rows: list[tuple[Any, ...]], in_bytes
     assert lines.body() == b"\n".join(lines)
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(st.lists(ANY_TEXTS, max_size=8), st.booleans())
 def test_exactly_what_is_unfit_is_refused(column: list[str | None], in_bytes: bool) -> None:
     """A column is refused when and only when one of its texts alone is: control characters, DEL, C1, half pairs, too long."""
@@ -71,7 +71,6 @@ def test_exactly_what_is_unfit_is_refused(column: list[str | None], in_bytes: bo
         columns.strings("spot", given)
 
 
-@settings(deadline=None)
 @given(st.lists(st.none() | st.text(st.characters(max_codepoint=126), max_size=20), min_size=1, max_size=20))
 def test_parts_of_a_text_are_what_texts_are(column: list[str | None]) -> None:
     """A column that says where its values lie gives the lines and the refusals of its values, whatever lies between them."""
@@ -112,7 +111,6 @@ def test_columns_of_another_length_are_mistakes() -> None:
             mistake()
 
 
-@settings(deadline=None)
 @given(st.lists(st.lists(st.text(st.characters(exclude_categories=["Cc", "Cs"])), max_size=5), max_size=5), st.data())
 def test_lines_are_a_sequence(parts: list[list[str]], data: st.DataObject) -> None:
     """Joined, cut, cut again and asked for one by one, lines are what a list of them is; a body is them with line breaks between."""

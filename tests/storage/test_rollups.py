@@ -152,7 +152,7 @@ def test_sigkill_while_writing(tmp_path: Path) -> None:
 steps = st.lists(st.sampled_from(["write", "redeliver", "fold", "crash", "fail"]), min_size=1, max_size=14)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(steps, st.integers(0, 10**6))
 def test_any_history_gives_exact_rollups(tmp_path_factory: pytest.TempPathFactory, history: list[str], seed: int) -> None:
     """Writes, redeliveries, folds, crashes and failed writes in any order end in the rollups of the rows."""

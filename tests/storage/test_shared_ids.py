@@ -150,7 +150,7 @@ async def test_without_redis_every_event_is_fresh(own_redis: Server) -> None:
     await link.close()
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(value=st.binary(max_size=64), cut=st.integers(0, 30))
 def test_whatever_stands_there_no_event_is_left_out(redis: Server, value: bytes, cut: int) -> None:
     """A value that we did not write, or only a part of one, never makes an event a repeat."""
@@ -198,7 +198,7 @@ async def test_replicas_with_another_secret_do_not_see_ours(redis: Server) -> No
         assert (await ours.unseen(batch(["a"], SECOND))).all()
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 2), st.integers(0, 5), st.sampled_from(["store", "crash"])), max_size=30))
 def test_no_id_is_left_out_before_it_is_stored(redis: Server, steps: list[tuple[int, int, int, str]]) -> None:
     """Whatever replicas look, store and crash in whatever order: an event is left out only when one with its id is stored."""

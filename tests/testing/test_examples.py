@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from sentinel.config.schema import Parsing
-from sentinel.core.batch import Delivery, Dialect, PartitionId
+from sentinel.core.batch import Dialect, PartitionId
+from sentinel.core.delivery import Delivery
 from sentinel.core.errors import RejectCode
 from sentinel.ingestion.decode import decode
 

@@ -228,7 +228,7 @@ def test_a_log_holds_every_event_once_and_marks_only_where_nothing_comes(whole: 
         assert len(marks) >= (fault.end_s - fault.start_s) / 10 - 4
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.floats(0, 100), max_size=40), st.integers(1, 7), st.sampled_from([1.0, 3.0, 50.0]))
 def test_any_log_is_cut_without_loss(times: list[float], most: int, mark_s: float) -> None:
     """Whatever the gaps and the size of batches, also without any event."""

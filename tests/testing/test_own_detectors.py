@@ -61,7 +61,7 @@ class EventDetectors:
 
     def export(self) -> State:
         """A whole checkpoint."""
-        return {"checkpoint": np.frombuffer(snapshot.encode(self.baselines, LOG, 0, 0, ()), np.uint8)}
+        return {"checkpoint": np.frombuffer(snapshot.copied(self.baselines, LOG, 0, 0, ()).blob(), np.uint8)}
 
     def load(self, state: State) -> None:
         """From a whole checkpoint."""

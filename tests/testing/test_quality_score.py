@@ -61,7 +61,7 @@ def test_what_an_alert_is_depends_on_when_it_comes() -> None:
     assert {at_s: verdict_on(at_s, [fault, deploy]) for at_s in expected} == expected
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.lists(st.floats(0, TOTAL_S), max_size=30))
 def test_score_and_verdicts_agree(alerts: list[float]) -> None:
     """What the score calls false is what the verdicts call false, and a fault is found when some alert is a hit on it."""
@@ -71,7 +71,7 @@ def test_score_and_verdicts_agree(alerts: list[float]) -> None:
         assert outcome.found == any(verdict_on(at_s, [outcome.fault]) is Verdict.HIT for at_s in alerts)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.lists(st.floats(LEARNING_S, TOTAL_S), max_size=60), st.floats(60, 20_000), st.integers(0, 9))
 def test_chance_is_what_drawing_at_random_comes_to(false: list[float], length_s: float, seed: int) -> None:
     """The exact chance lies within four standard errors of the share found by 4,000 random stretches."""

@@ -6,8 +6,9 @@ from quality_anomalies import found
 
 from sentinel.config.schema import Validation
 from sentinel.core.anomaly import Anomaly
-from sentinel.core.batch import CleanBatch, Flag, Float64, SeriesKey, implausible_flag
+from sentinel.core.batch import CleanBatch, Float64, SeriesKey
 from sentinel.core.command import Command, Marker
+from sentinel.core.flags import Flag, implausible_flag
 from sentinel.core.metrics import ERROR, LATENCY, METRIC_INDEX, PROMPT_TOKENS
 from sentinel.testing.fault_weeks import Injected, WeekFault
 from sentinel.testing.quality_columns import NS, START_NS, Mark, batch_of, columns_of, log_of

@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sentinel.config.schema import Parsing, Validation
-from sentinel.core.batch import Delivery, EventBatch, PartitionId, SeriesKey
+from sentinel.core.batch import EventBatch, PartitionId, SeriesKey
+from sentinel.core.delivery import Delivery
 from sentinel.core.errors import RejectCode
 from sentinel.ingestion.decode import decode
 from sentinel.ingestion.validate import validate
@@ -64,7 +65,7 @@ def test_same_arguments_give_the_same_bytes() -> None:
     assert list(Simulator(5, **options).events(10_000, START, 1_000)) == list(Simulator(5, **options).events(10_000, START, 1_000))
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     rate=st.sampled_from([0.3, 20.0, 9_000.0]),
     cuts=st.lists(st.integers(0, 3 * NS), max_size=8),
@@ -297,7 +298,7 @@ def test_a_fault_may_hit_a_whole_service() -> None:
     assert Fault(FaultKind.LATENCY_SPIKE, 0, 1, 2.0).hits(CHAT)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(seed=st.integers(0, 2**40), length_s=st.integers(1, 10**6), every_s=st.none() | st.integers(1, 10**5))
 def test_a_plan_is_ordered_bounded_and_reproducible(seed: int, length_s: int, every_s: int | None) -> None:
     """Planned faults lie within their time behind a quiet beginning, never overlap, and every kind comes before any comes twice."""

@@ -28,10 +28,12 @@ _PROPERTIES = """\
 process.roles=broker,controller
 node.id=1
 controller.quorum.voters=1@127.0.0.1:{controller_port}
-listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}
-advertised.listeners=PLAINTEXT://127.0.0.1:{port}
+listeners=PLAINTEXT://127.0.0.1:{port},PROXIED://127.0.0.1:{proxied_port},CONTROLLER://127.0.0.1:{controller_port}
+# Brokers tell clients where to connect: those that come through a proxy are told its address.
+advertised.listeners=PLAINTEXT://127.0.0.1:{port},PROXIED://127.0.0.1:{proxy_port}
 controller.listener.names=CONTROLLER
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,PROXIED:PLAINTEXT,CONTROLLER:PLAINTEXT
+inter.broker.listener.name=PLAINTEXT
 log.dirs={directory}/log
 num.partitions={partitions}
 # One broker holds one replica of everything, and few partitions of its own topics start faster.
@@ -94,6 +96,9 @@ class Broker:
 
     Calls that are not coroutines block until done; from an event loop use `asyncio.to_thread`. Topics that a client asks for are created
     with the broker's number of partitions, as by default everywhere.
+
+    Attributes:
+        proxy_port: where a proxy may stand that passes everything on to `proxied_port`; clients that come there stay behind it.
     """
 
     def __init__(self, directory: Path, partitions: int = 4) -> None:
@@ -108,6 +113,7 @@ class Broker:
         """
         self.partitions = partitions
         self._port = free_port()
+        self.proxied_port, self.proxy_port = free_port(), free_port()
         self._properties = directory / "server.properties"
         try:
             self._java, jars = find_java(), find_jars(_POM)
@@ -178,7 +184,12 @@ class Broker:
     def _format(self) -> None:
         """Write the settings and an empty metadata log."""
         settings = _PROPERTIES.format(
-            port=self._port, controller_port=free_port(), directory=self._properties.parent, partitions=self.partitions
+            port=self._port,
+            proxied_port=self.proxied_port,
+            proxy_port=self.proxy_port,
+            controller_port=free_port(),
+            directory=self._properties.parent,
+            partitions=self.partitions,
         )
         draft = self._properties.with_suffix(".draft")
         draft.write_text(settings, encoding="utf-8")

@@ -84,8 +84,8 @@ async function readMarkers(anomalies, signal) {
 /** @param {AbortSignal} signal */
 async function readBaselines(signal) {
   const kind = selection.baselines;
-  const { baselines } = await read(PATHS.baselines, { limit: BASELINE_LIMIT, kind }, signal);
-  answers.baselines = { kind, baselines };
+  const { baselines, missing = [] } = await read(PATHS.baselines, { limit: BASELINE_LIMIT, kind }, signal);
+  answers.baselines = { kind, baselines, missing };
 }
 
 /** @param {AbortSignal} signal */

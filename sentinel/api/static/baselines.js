@@ -97,7 +97,7 @@ export class BaselineTable {
   }
 
   /**
-   * @param {{kind: string, baselines: any[]}|null} answer null before it came
+   * @param {{kind: string, baselines: any[], missing: any[]}|null} answer null before it came; `missing` are replicas that did not answer
    * @param {string} kind the one that is wanted
    * @param {number} limit how many were asked for
    */
@@ -105,6 +105,7 @@ export class BaselineTable {
     this.showKind(kind);
     this.rows = answer?.kind === kind ? answer.baselines : null;
     this.limit = limit;
+    this.missing = answer?.missing ?? [];
     if (this.rows && this.kind !== kind) {
       this.kind = kind;
       this.columns = COLUMNS[kind];
@@ -134,6 +135,7 @@ export class BaselineTable {
     const parts = [];
     if (found > MOST_ROWS) parts.push(`${MOST_ROWS} of ${number(found)} baselines; search to narrow them down.`);
     if (this.rows.length >= this.limit) parts.push(`Only the first ${number(this.limit)} baselines are read; choose a series above to see any other.`);
+    for (const one of this.missing) parts.push(`Without replica ${printable(one.replica)}: ${printable(one.reason)}.`);
     return parts.join(" ");
   }
 

@@ -11,7 +11,8 @@ from typing import BinaryIO, Final, NamedTuple, Protocol, cast
 
 import numpy as np
 
-from sentinel.core.batch import LOCAL_CLUSTER, CleanBatch, Delivery, PartitionId, weight_bytes
+from sentinel.core.batch import LOCAL_CLUSTER, CleanBatch, PartitionId
+from sentinel.core.delivery import Delivery, weight_bytes
 from sentinel.core.errors import SentinelError
 from sentinel.core.timestamp import rfc3339
 from sentinel.ingestion.lines import Lines

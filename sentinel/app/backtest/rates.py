@@ -5,10 +5,8 @@ from math import sqrt
 from typing import Final
 
 WEEK_NS: Final = 7 * 86_400 * 1_000_000_000
-CONFIDENCE: Final = 0.9
-"""Share of cases in which the true rate lies within the interval."""
 _Z: Final = 1.6448536269514722
-"""The normal deviate that 5% exceed: half of what CONFIDENCE leaves lies on each side."""
+"""The normal deviate that 5% exceed: the true rate lies within the interval in 90% of cases, and in half of the others on each side."""
 
 
 @dataclass(frozen=True, slots=True)

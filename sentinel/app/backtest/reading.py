@@ -8,7 +8,7 @@ from sentinel.app.backtest.inputs import BacktestError, Input, Part, Span
 from sentinel.app.backtest.replay import Found, Replay
 from sentinel.app.backtest.sieve import Account, Sieve
 from sentinel.config.schema import Config
-from sentinel.core.batch import Delivery
+from sentinel.core.delivery import Delivery
 from sentinel.core.timestamp import rfc3339
 
 Progress = Callable[[float], None]

@@ -9,7 +9,8 @@ import numpy as np
 
 from sentinel.config.schema import Config
 from sentinel.core.anomaly import Anomaly, AnomalyBatch
-from sentinel.core.batch import CleanBatch, Delivery, Int64, PartitionId
+from sentinel.core.batch import CleanBatch, Int64, PartitionId
+from sentinel.core.delivery import Delivery
 from sentinel.detection.over_time import OverTime
 from sentinel.pipeline.process import Cleaned, Processed, score
 from sentinel.pipeline.shard import Shard

@@ -8,7 +8,9 @@ import numpy as np
 
 from sentinel.app.backtest.inputs import Part, Span
 from sentinel.config.schema import Config
-from sentinel.core.batch import NO_LOG_TIME, CleanBatch, Delivery, Flag, SeriesKey
+from sentinel.core.batch import CleanBatch, SeriesKey
+from sentinel.core.delivery import NO_LOG_TIME, Delivery
+from sentinel.core.flags import Flag
 from sentinel.ingestion.sanitize import Sanitizer
 from sentinel.pipeline.process import Cleaned, Rules, clean
 

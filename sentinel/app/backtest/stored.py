@@ -6,12 +6,10 @@ from pathlib import Path
 from sqlite3 import Connection, Error
 from typing import Final
 
-import numpy as np
-
 from sentinel.app.backtest.inputs import BacktestError, Part
-from sentinel.core.batch import CleanBatch, Dimensions, Int32, Int64, PartitionId
+from sentinel.core.batch import CleanBatch, PartitionId
 from sentinel.core.errors import RetryableError
-from sentinel.core.ports import StoredMetrics
+from sentinel.core.stored import batch_of
 from sentinel.storage.database import ReaderPool
 from sentinel.storage.reader import replay_block
 
@@ -58,35 +56,6 @@ class StoreInput:
             pool.close()
 
 
-def batch_of(source: PartitionId, rows: StoredMetrics) -> CleanBatch:
-    """Stored rows as the batch they were, without what only people read."""
-    n = len(rows.offsets)
-    zeros = np.zeros(n, np.int32)
-    return CleanBatch(
-        source=source,
-        received_ns=0,
-        index=np.arange(n, dtype=np.int32),
-        offsets=rows.offsets,
-        subs=_subs(rows.offsets),
-        ts_ns=rows.ts_ns,
-        log_ns=rows.ts_ns,
-        names=rows.names,
-        series=rows.series,
-        metrics=rows.metrics,
-        flags=rows.flags,
-        dialects=zeros.astype(np.int8),
-        dimension_sets=(Dimensions(),),
-        dimensions=zeros,
-        users=(None,),
-        user=zeros,
-        personal=np.zeros(n, np.bool_),
-        event_ids=rows.event_ids,
-        trace_ids=[None] * n,
-        extra=[None] * n,
-        findings={},
-    )
-
-
 def _batches(pool: ReaderPool, source: PartitionId) -> Iterator[CleanBatch]:
     """The rows of one log, in log order."""
     after = (-1, -1)
@@ -100,13 +69,3 @@ def _logs(connection: Connection) -> tuple[list[PartitionId], int]:
     rows = connection.execute("SELECT cluster, topic, partition FROM logs ORDER BY part").fetchall()
     (events,) = connection.execute("SELECT events FROM totals").fetchone()
     return [PartitionId(*row) for row in rows], events
-
-
-def _subs(offsets: Int64) -> Int32:
-    """The place of each event within its record: those of one record share an offset, and stand side by side.
-
-    >>> _subs(np.array([4, 5, 5, 5, 9])).tolist()
-    [0, 0, 1, 2, 0]
-    """
-    first = np.flatnonzero(np.diff(offsets, prepend=-1))
-    return (np.arange(len(offsets)) - np.repeat(first, np.diff(first, append=len(offsets)))).astype(np.int32)

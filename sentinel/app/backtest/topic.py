@@ -12,7 +12,8 @@ from aiokafka.errors import KafkaError
 
 from sentinel.app.backtest.inputs import BacktestError, Part, Span
 from sentinel.config.schema import Kafka
-from sentinel.core.batch import Delivery, PartitionId, weight_bytes
+from sentinel.core.batch import PartitionId
+from sentinel.core.delivery import Delivery, weight_bytes
 from sentinel.ingestion.kafka_client import Survey, client_options, starting, stop, survey
 
 POLL_MS: Final = 1_000

@@ -14,7 +14,8 @@ from sentinel.app.backtest.measure import Kind, measure_of
 from sentinel.app.backtest.replay import Found
 from sentinel.core.alert import Worth
 from sentinel.core.anomaly import Anomaly, Severity
-from sentinel.core.batch import CleanBatch, Float64, SeriesKey, learnable
+from sentinel.core.batch import CleanBatch, Float64, SeriesKey
+from sentinel.core.flags import learnable
 from sentinel.core.timestamp import nanoseconds
 from sentinel.detection.ticks import TickBand
 

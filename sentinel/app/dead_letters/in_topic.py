@@ -14,7 +14,7 @@ from sentinel.app.backtest.inputs import Span
 from sentinel.app.backtest.topic import STOP_LIMIT_S, TopicInput, offsets_at
 from sentinel.app.dead_letters.letter import DeadLettersError, Letter, read_letter
 from sentinel.config.schema import Kafka
-from sentinel.core.batch import Delivery
+from sentinel.core.delivery import Delivery
 from sentinel.ingestion.kafka_client import client_options, starting, stop, survey
 
 REQUEST_LIMIT_MS: Final = 30_000

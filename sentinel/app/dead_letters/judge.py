@@ -10,8 +10,11 @@ import numpy as np
 from sentinel.app.dead_letters.fate import Fate, Original, Verdict
 from sentinel.app.dead_letters.letter import Letter
 from sentinel.config.schema import Ingestion
-from sentinel.core.batch import Delivery, Dialect, Flag, PartitionId, Reject, weight_bytes
+from sentinel.core.batch import Dialect, PartitionId
+from sentinel.core.delivery import Delivery, weight_bytes
 from sentinel.core.errors import RejectCode
+from sentinel.core.flags import Flag
+from sentinel.core.reject import Reject
 from sentinel.core.timestamp import rfc3339
 from sentinel.ingestion.decode import BYTE_ORDER_MARK, decode
 from sentinel.ingestion.unusable import UNREADABLE

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
 from urllib.parse import urlsplit
@@ -13,6 +13,7 @@ import msgspec
 from sentinel.alerting.retry_after import asked_s
 from sentinel.app.dead_letters.letter import DeadLettersError
 from sentinel.app.dead_letters.target import Outgoing, Target
+from sentinel.core.requests import in_requests
 
 EVENTS_PATH: Final = "/api/v1/events"
 MOST_RECORDS: Final = 100
@@ -58,7 +59,7 @@ class UrlTarget:
     async def send(self, batch: Sequence[Outgoing]) -> list[str | None]:
         """Post them. Raises DeadLettersError when there is no such daemon, it does not let us in, or stays busy."""
         told: list[str | None] = []
-        for records in _requests([outgoing.value for outgoing in batch]):
+        for records in in_requests([outgoing.value for outgoing in batch], MOST_RECORDS, MOST_BYTES):
             told += await self._sent(records)
         return told
 
@@ -113,17 +114,3 @@ async def url_target(url: str, api_key: str | None) -> AsyncIterator[Target]:
     headers = {"Content-Type": "application/json"} | ({"X-API-Key": api_key} if api_key else {})
     async with aiohttp.ClientSession(headers=headers, timeout=_TIMEOUT) as session:
         yield UrlTarget(f"{parts.scheme}://{parts.netloc}{path}", session)
-
-
-def _requests(records: Sequence[bytes]) -> Iterator[list[bytes]]:
-    """Cut records into requests of bounded size; one record alone may be larger."""
-    taken: list[bytes] = []
-    size = 0
-    for record in records:
-        if taken and (len(taken) == MOST_RECORDS or size + len(record) > MOST_BYTES):
-            yield taken
-            taken, size = [], 0
-        taken.append(record)
-        size += len(record) + 1
-    if taken:
-        yield taken

@@ -3,6 +3,7 @@
 from typing import Final
 
 from sentinel.app.doctor.check import Check
+from sentinel.app.doctor.checkpoints import CHECKPOINTS
 from sentinel.app.doctor.clock import CLOCK
 from sentinel.app.doctor.directories import DIRECTORIES
 from sentinel.app.doctor.influxdb import INFLUXDB
@@ -11,10 +12,11 @@ from sentinel.app.doctor.limits import LIMITS
 from sentinel.app.doctor.port import PORT
 from sentinel.app.doctor.rabbitmq import RABBITMQ
 from sentinel.app.doctor.redis import REDIS
+from sentinel.app.doctor.series import SERIES
 from sentinel.app.doctor.state_database import STATE_DATABASE
 from sentinel.app.doctor.store import STORE
 from sentinel.app.doctor.webhook import WEBHOOK
 
 CHECKS: Final[tuple[Check, ...]] = (
-    DIRECTORIES, STORE, STATE_DATABASE, LIMITS, PORT, CLOCK, KAFKA, INFLUXDB, REDIS, RABBITMQ, WEBHOOK,
+    DIRECTORIES, STORE, STATE_DATABASE, CHECKPOINTS, LIMITS, PORT, CLOCK, KAFKA, SERIES, INFLUXDB, REDIS, RABBITMQ, WEBHOOK,
 )  # fmt: skip
