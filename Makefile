@@ -11,7 +11,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no
 LOCKED := $(INSTALL) --only-binary :all: --require-hashes
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header $(if $(UPGRADE),--upgrade)
 
-.PHONY: help run test faults chaos planted check bench bench-detection bench-scaling quality fmt image lock servers
+.PHONY: help run test faults chaos soak planted check bench bench-detection bench-scaling quality fmt image lock servers
 
 help: ## List the verbs.
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 24
@@ -22,7 +22,7 @@ run: .venv/project ## Start the demo: simulated traffic with faults, status page
 KERNEL_TESTS := $(addprefix tests/detection/test_,windows.py snapshot.py memory_pool.py tail.py runs.py profile.py)
 
 # These, most of which wait for servers, run beside the others; both shares take about as long.
-SERVER_TESTS := $(addprefix tests/,alerting chaos e2e faults ingestion observability sdk state storage tools)
+SERVER_TESTS := $(addprefix tests/,alerting chaos e2e faults ingestion integrations observability sdk state storage tools)
 TESTS := -m pytest -q -rs --timeout 300 --durations 10
 
 test: .venv/project .venv/development servers ## Run all tests and hold coverage at 90%.
@@ -44,6 +44,10 @@ faults: .venv/project .venv/development servers ## Make every server fail for a 
 chaos: .venv/project .venv/development servers ## Kill, freeze, restart and cut off replicas, and hold what is left against two oracles: within an hour.
 	@$(BIN)/python -m tools.servers install toxiproxy || echo 'Tests that need it will be skipped.'
 	CHAOS=$${CHAOS:-full} $(BIN)/python -m pytest -q -rs -s --timeout 2400 tests/chaos
+
+# SOAK_RATE events a second (3,000); memory is judged after SOAK_WARM_UP_MINUTES (10, or a third of SOAK_MINUTES).
+soak: .venv/project .venv/development servers ## Run one daemon under steady traffic with mild trouble, half an hour or SOAK_MINUTES; figures and build/soak.html.
+	SOAK_MINUTES=$${SOAK_MINUTES:-30} CHAOS=full $(BIN)/python -m pytest -q -rs -s --timeout 0 tests/chaos/test_soak.py
 
 planted: .venv/project .venv/development ## Plant known bugs and see that the tests find each (OPTIONS=alerts-twice for one).
 	$(BIN)/python -m tools.planted $(OPTIONS)

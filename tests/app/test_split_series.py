@@ -11,10 +11,11 @@ from daemon_run import config, event, running
 from kafka_bench import section, until
 from state_databases import section_of
 
+from sentinel.app import housekeeping
 from sentinel.app.daemon import Daemon
 from sentinel.app.doctor.check import examine
 from sentinel.app.doctor.series import SERIES
-from sentinel.app.split_series import Split, SplitSeries, split_of
+from sentinel.app.split_series import Split, split_of
 from sentinel.config.schema import Config, Ingestion, Kafka, Privacy
 from sentinel.config.secret import Secret
 from sentinel.config.sections_alerting import Alerting
@@ -57,16 +58,17 @@ def of(service: str, count: int) -> list[bytes]:
     return [event(i, event_id=None, service_name=service) for i in range(count)]
 
 
-async def test_the_daemon_counts_and_tells_once(tmp_path: Path, kafka: Broker, topic: Topic, capsys: pytest.CaptureFixture[str]) -> None:
-    """The gauge has how many, the log says it once, with an example and the cure."""
+async def test_the_daemon_counts_and_tells_once(
+    tmp_path: Path, kafka: Broker, topic: Topic, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its housekeeping looks by itself: the gauge has how many, the log says it once, with an example and the cure."""
+    monkeypatch.setattr(housekeeping, "TICK_S", 0.05)
+    monkeypatch.setattr(housekeeping, "PRUNE_EVERY_S", 0.0)
     group = section(kafka, await topic(partitions=2))
     await sent(kafka, group.topic, {0: of("chat", 10) + of("search", 10), 1: of("chat", 10)})
     async with running(replica(tmp_path, group)) as daemon:
-        await until(lambda: daemon.pipeline.ledger.total().stored == 30)
-        looking = SplitSeries()
-        for _ in range(2):
-            await looking.look(daemon.context)
-        assert daemon.metrics.registry.get_sample_value("sentinel_series_split") == 1
+        await until(lambda: daemon.metrics.registry.get_sample_value("sentinel_series_split") == 1)
+        await daemon._housekeeping._split.look(daemon.context)
     told = [line for line in capsys.readouterr().out.splitlines() if "spread over several partitions" in line]
     assert len(told) == 1
     assert "default/chat/m" in told[0]

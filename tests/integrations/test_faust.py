@@ -39,8 +39,8 @@ def json_types(schema: dict[str, Any]) -> set[str]:
     """The JSON types that a schema takes; empty for any."""
     if "anyOf" in schema:
         return set().union(*map(json_types, schema["anyOf"]))
-    if "$ref" in schema or "enum" in schema:
-        return {"string" if "enum" in schema else "object"}
+    if "$ref" in schema:  # outside of a list, only enumerations are referred to
+        return {"string"}
     return {schema["type"]} if "type" in schema else set()
 
 
@@ -60,7 +60,6 @@ def test_documents_have_the_fields_of_the_schema(record: type[faust.Record], doc
     assert set(record._options.fields) == set(schema["properties"])
     hints = get_type_hints(record)
     for name, field in schema["properties"].items():
-        field = components[field["$ref"].rsplit("/", 1)[1]] if "$ref" in field else field
         assert python_types(hints[name]) == json_types(field), name
     nullable = {name for name, field in schema["properties"].items() if "null" in json_types(field)}
     assert set(record._options.fields) - set(record._options.defaults) == set(schema["required"]) - nullable
@@ -69,13 +68,11 @@ def test_documents_have_the_fields_of_the_schema(record: type[faust.Record], doc
 def test_the_event_has_the_fields_of_the_wire() -> None:
     """Every field of a record on the wire is a field, an alias or named here as not for applications; no other field is there."""
     fields = set(TelemetryEvent._options.fields)
-    wire = {field.encode_name: field for field in msgspec.structs.fields(WireEvent)}
-    assert fields | ALIASES | NOT_OURS == set(wire)
+    assert fields | ALIASES | NOT_OURS == {field.encode_name for field in msgspec.structs.fields(WireEvent)}
     assert not fields & (ALIASES | NOT_OURS)
-    _, components = msgspec.json.schema_components([WireEvent])
-    hints = get_type_hints(TelemetryEvent)
+    hints, wire_hints = get_type_hints(TelemetryEvent), get_type_hints(WireEvent)
     for name in fields - {"timestamp"}:
-        ours, theirs = python_types(hints[name]) - {"null"}, json_types(components["WireEvent"]["properties"][name]) - {"null"}
+        ours, theirs = (python_types(some[name]) - {"null"} for some in (hints, wire_hints))
         assert ours == theirs or (ours, theirs) == ({"integer"}, {"number"}), name
     assert python_types(hints["timestamp"]) == {"string", "integer", "number", "null"}
 
@@ -88,7 +85,7 @@ def test_simulated_events_make_the_round_trip() -> None:
     before, after = (decode(delivery(some), Parsing()).batch for some in (records, again))
     assert before is not None
     assert after is not None
-    assert np.array_equal(before.values, after.values, equal_nan=True)
+    assert np.array_equal(before.metrics, after.metrics, equal_nan=True)
 
 
 def delivery(records: list[bytes]) -> Delivery:
@@ -182,7 +179,7 @@ async def test_topics_have_their_records() -> None:
     """The topics are named as asked, and their values are events and alerts; a key is taken as it is, whatever it is."""
     app = faust.App("test")
     events, alerts = events_topic(app), alerts_topic(app, "alerts")
-    assert (events.topics, alerts.topics) == (["llm.telemetry"], ["alerts"])
+    assert (events.topics, alerts.topics) == (("llm.telemetry",), ("alerts",))
     event = await events.decode(Mock(key=b"\xff", value=orjson.dumps(EVENT), headers={}), propagate=True)
     alert = await alerts.decode(Mock(key=None, value=amqp_body(notification(1)), headers={}), propagate=True)
     assert isinstance(event.value, TelemetryEvent)
