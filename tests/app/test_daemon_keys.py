@@ -57,7 +57,7 @@ async def test_every_path_can_be_moved(tmp_path: Path) -> None:
     assert (tmp_path / "y" / "events.db").exists()
     assert (tmp_path / "w" / "state.db").exists()
     assert saved(tmp_path / "z")
-    assert names(tmp_path / "state") == ["pseudonym.key"]
+    assert names(tmp_path / "state") == ["instance.id", "pseudonym.key"]
 
 
 @pytest.mark.parametrize(

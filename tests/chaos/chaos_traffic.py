@@ -11,7 +11,7 @@ import numpy as np
 
 from sentinel.testing.faults import NS, Fault, FaultKind
 from sentinel.testing.playback import paced, play
-from sentinel.testing.profiles import make_fleet, model_profiles, service_profiles
+from sentinel.testing.profiles import Fleet, make_fleet, model_profiles, service_profiles
 from sentinel.testing.simulator import Block, Simulator
 from sentinel.testing.targets import KafkaTarget
 
@@ -22,10 +22,15 @@ POISON = 0.01
 LATER = 300
 LONGEST_S = 3_600
 """No traffic of these tests lasts longer."""
-FLEET = make_fleet(
-    service_profiles([f"service-{number}" for number in range(10)]), model_profiles([f"model-{number}" for number in range(6)])
-)
-"""Enough series that each of twelve partitions has some."""
+
+
+def fleet_of(name: str) -> Fleet:
+    """Enough series that each of twelve partitions has some."""
+    services, models = [f"{name}-{number}" for number in range(10)], [f"model-{number}" for number in range(6)]
+    return make_fleet(service_profiles(services), model_profiles(models))
+
+
+FLEET = fleet_of("service")
 
 
 class Spoiled:
@@ -83,10 +88,10 @@ class Spoiled:
 
 
 @asynccontextmanager
-async def flowing(bootstrap: str, topic: str, *, rate: float, seed: int) -> AsyncIterator[Spoiled]:
-    """Traffic at about `rate` events a second while the block runs; after it all of it is in the topic."""
+async def flowing(bootstrap: str, topic: str, *, rate: float, seed: int, fleet: Fleet = FLEET) -> AsyncIterator[Spoiled]:
+    """Traffic of a fleet at about `rate` events a second while the block runs; after it all of it is in the topic."""
     start_ns, over, began = time.time_ns(), asyncio.Event(), time.monotonic()
-    simulator = Simulator(seed, fleet=FLEET, rate=rate, daily_swing=0.0, faults=_faults(start_ns))
+    simulator = Simulator(seed, fleet=fleet, rate=rate, daily_swing=0.0, faults=_faults(start_ns, fleet))
     spoiled = Spoiled(KafkaTarget([bootstrap], topic), seed)
     await spoiled.open()
     blocks = paced(simulator, start_ns, None, lambda: time.monotonic() - began, asyncio.sleep)
@@ -110,10 +115,10 @@ def _poisons(record: bytes) -> Sequence[bytes]:
     )
 
 
-def _faults(start_ns: int) -> Sequence[Fault]:
+def _faults(start_ns: int, fleet: Fleet) -> Sequence[Fault]:
     """Each series is slow for a second now and then, one after the other, so that alerts are made all the time."""
     return [
         Fault(FaultKind.LATENCY_SPIKE, start_ns + at * NS, start_ns + (at + 1) * NS, 12.0, series.service, series.model)
-        for place, series in enumerate(FLEET.series)
+        for place, series in enumerate(fleet.series)
         for at in range(2 + place % 30, LONGEST_S, 30)
     ]

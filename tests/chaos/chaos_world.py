@@ -26,6 +26,7 @@ from sentinel.config.loader import load
 from sentinel.core.batch import PartitionId
 from sentinel.core.errors import SnapshotError
 from sentinel.storage.checkpoints import DirectoryCheckpoints
+from sentinel.testing.profiles import Fleet
 
 PARTITIONS = 12
 RATE = float(os.environ.get("CHAOS_RATE", "1000"))
@@ -97,9 +98,9 @@ class World:
             await asyncio.to_thread(replica.wait_ready)
 
     @asynccontextmanager
-    async def traffic(self, rate: float = RATE) -> AsyncIterator[chaos_traffic.Spoiled]:
+    async def traffic(self, fleet: Fleet = chaos_traffic.FLEET, rate: float = RATE) -> AsyncIterator[chaos_traffic.Spoiled]:
         """Events while the block runs."""
-        async with chaos_traffic.flowing(self.direct, self.servers.topic, rate=rate, seed=self.seed) as spoiled:
+        async with chaos_traffic.flowing(self.direct, self.servers.topic, rate=rate, seed=self.seed, fleet=fleet) as spoiled:
             yield spoiled
         self.sent += spoiled.sent
 

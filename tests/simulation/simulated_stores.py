@@ -213,10 +213,11 @@ class SimulatedCheckpoints:
 
 
 def _rotten(weather: Weather, blob: bytes) -> bytes:
-    """A few bits among the first kilobytes, where ids and windows stand, are not what they were."""
+    """A few bits are not what they were: among the ids, which come first, or anywhere."""
     spoiled = bytearray(blob)
+    reach = weather.random.choice((min(len(spoiled), 4_096), len(spoiled)))
     for _ in range(3):
-        spoiled[weather.random.randrange(min(len(spoiled), 4_096))] ^= 1 << weather.random.randrange(8)
+        spoiled[weather.random.randrange(reach)] ^= 1 << weather.random.randrange(8)
     return bytes(spoiled)
 
 
