@@ -100,7 +100,7 @@ async def test_an_hour_of_traffic_through_everything(
             # CUSUM on skewed latency fires without any fault too: a drift stands out less than a spike.
             assert inside > (1.5 if fault is FaultKind.LATENCY_DRIFT else 5) * outside, fault
         await asyncio.to_thread(check_told, sentinel, queue, receiver)
-        await asyncio.to_thread(check_doctor, sentinel, "used by the running daemon")
+        await asyncio.to_thread(check_doctor, sentinel, "used by the running daemon", ["kafka series"])
         assert sentinel.get("/api/v1/ledger")["balanced"]
         assert await asyncio.to_thread(sentinel.stop) == 0
         sentinel.start()
@@ -144,13 +144,13 @@ async def check_next_spike(sentinel: Any, servers: Servers, points: Points, queu
     assert sentinel.get("/api/v1/ledger")["balanced"]
 
 
-def check_doctor(sentinel: Any, port: str) -> None:
-    """`sentinel doctor` finds everything, and nothing that is wrong."""
+def check_doctor(sentinel: Any, port: str, warned: Sequence[str] = ()) -> None:
+    """`sentinel doctor` finds everything, and nothing that is wrong; what it warns of: the trace is not keyed, so its series is split."""
     done = sentinel.command("doctor", "--json")
     report = json.loads(done.stdout)
     wrong = [finding for finding in report["findings"] if finding["status"] != "ok"]
-    assert not wrong, json.dumps(wrong)
-    assert (done.returncode, report["status"]) == (0, "ok")
+    assert [(finding["subject"], finding["status"]) for finding in wrong] == [(subject, "warning") for subject in warned], json.dumps(wrong)
+    assert (done.returncode, report["status"]) == (0, "warning" if warned else "ok")
     found = {finding["subject"]: finding["what"] for finding in report["findings"]}
     assert port in found["port"]
     assert found.keys() >= {"kafka topic", "influxdb", "redis", "rabbitmq", "webhook", "state database"}
