@@ -3,6 +3,7 @@
 import struct
 from collections.abc import Mapping
 from io import BytesIO
+from tokenize import TokenError
 from typing import Any, Final
 
 import numpy as np
@@ -11,6 +12,8 @@ import numpy.typing as npt
 from sentinel.core.errors import SnapshotError
 
 _FRAME: Final = struct.Struct("<HQ")
+_UNREADABLE: Final = (ValueError, TypeError, SyntaxError, TokenError, EOFError, OverflowError, MemoryError)
+"""What numpy raises for a head that says something else than an array: it reads it as a literal of Python."""
 
 
 def packed(tables: Mapping[str, npt.NDArray[Any]]) -> bytes:
@@ -43,6 +46,6 @@ def unpacked(blob: bytes | memoryview) -> dict[str, npt.NDArray[Any]]:
         try:
             name = bytes(blob[start - name_length : start]).decode()
             tables[name] = np.lib.format.read_array(BytesIO(blob[start:at]), allow_pickle=False)
-        except (ValueError, UnicodeDecodeError) as error:
+        except _UNREADABLE as error:
             raise SnapshotError(f"a table of the checkpoint cannot be read: {error}") from error
     return tables

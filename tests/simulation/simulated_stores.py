@@ -171,6 +171,10 @@ class SimulatedDeadLetters:
             raise RetryableError("no answer of the topic of dead letters")
 
 
+_LENGTH_AT, _PREFIX_BYTES = 10, 14
+"""Where a checkpoint says how long its header is, and where that begins."""
+
+
 class SimulatedCheckpoints:
     """A `CheckpointStore` whose disk is not to be trusted."""
 
@@ -213,11 +217,13 @@ class SimulatedCheckpoints:
 
 
 def _rotten(weather: Weather, blob: bytes) -> bytes:
-    """A few bits are not what they were: among the ids, which come first, or anywhere."""
+    """A few bits are not what they were: among the ids, which come first, or among the windows behind them."""
     spoiled = bytearray(blob)
-    reach = weather.random.choice((min(len(spoiled), 4_096), len(spoiled)))
+    windows = _PREFIX_BYTES + int.from_bytes(blob[_LENGTH_AT:_PREFIX_BYTES], "little")
+    start, reach = weather.random.choice(((0, windows), (windows, 512)))
     for _ in range(3):
-        spoiled[weather.random.randrange(reach)] ^= 1 << weather.random.randrange(8)
+        at = min(start + weather.random.randrange(reach), len(spoiled) - 1)
+        spoiled[at] ^= 1 << weather.random.randrange(8)
     return bytes(spoiled)
 
 
