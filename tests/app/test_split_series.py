@@ -10,6 +10,7 @@ from aiokafka import AIOKafkaProducer
 from daemon_run import config, event, running
 from kafka_bench import section, until
 from state_databases import section_of
+from structlog.testing import capture_logs
 
 from sentinel.app import housekeeping
 from sentinel.app.daemon import Daemon
@@ -58,18 +59,17 @@ def of(service: str, count: int) -> list[bytes]:
     return [event(i, event_id=None, service_name=service) for i in range(count)]
 
 
-async def test_the_daemon_counts_and_tells_once(
-    tmp_path: Path, kafka: Broker, topic: Topic, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_the_daemon_counts_and_tells_once(tmp_path: Path, kafka: Broker, topic: Topic, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its housekeeping looks by itself: the gauge has how many, the log says it once, with an example and the cure."""
     monkeypatch.setattr(housekeeping, "TICK_S", 0.05)
     monkeypatch.setattr(housekeeping, "PRUNE_EVERY_S", 0.0)
     group = section(kafka, await topic(partitions=2))
     await sent(kafka, group.topic, {0: of("chat", 10) + of("search", 10), 1: of("chat", 10)})
-    async with running(replica(tmp_path, group)) as daemon:
-        await until(lambda: daemon.metrics.registry.get_sample_value("sentinel_series_split") == 1)
-        await daemon._housekeeping._split.look(daemon.context)
-    told = [line for line in capsys.readouterr().out.splitlines() if "spread over several partitions" in line]
+    with capture_logs() as lines:
+        async with running(replica(tmp_path, group)) as daemon:
+            await until(lambda: daemon.metrics.registry.get_sample_value("sentinel_series_split") == 1)
+            await daemon._housekeeping._split.look(daemon.context)
+    told = [str(line) for line in lines if "spread over several partitions" in line["event"]]
     assert len(told) == 1
     assert "default/chat/m" in told[0]
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from checkpoint_bench import LOG, SHARED, Flaky, Replica, deliveries, state_of
+from structlog.testing import capture_logs
 
 from sentinel.core.batch import LOCAL_CLUSTER
 from sentinel.core.errors import RetryableError
@@ -74,19 +75,19 @@ async def test_the_other_had_no_time_to_save(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("stored", [0, 200])
-async def test_nothing_to_go_on_with_is_told(tmp_path: Path, stored: int, capsys: pytest.CaptureFixture[str]) -> None:
+async def test_nothing_to_go_on_with_is_told(tmp_path: Path, stored: int) -> None:
     """States are not shared: reading goes on where the group stands, and that windows lack what was read is counted and told."""
     own = Folders()
     async with Replica(tmp_path / "one", DirectoryCheckpoints(tmp_path / "own"), folders=own) as one:
         await one.read(deliveries(0, stored))
-    async with Replica(tmp_path / "one", DirectoryCheckpoints(tmp_path / "own"), folders=own) as one:
-        await one.read(deliveries(0, 400), committed=300)
-        assert await one.offsets() == [*range(stored), *range(300, 400)]
-        assert one.count("state_missing_total") == 1
-    told = capsys.readouterr().out
-    assert "no state found for what was read before" in told
-    assert "cluster/llm.telemetry/3" in told
-    assert "state.checkpoints.url" in told
+    with capture_logs() as lines:
+        async with Replica(tmp_path / "one", DirectoryCheckpoints(tmp_path / "own"), folders=own) as one:
+            await one.read(deliveries(0, 400), committed=300)
+            assert await one.offsets() == [*range(stored), *range(300, 400)]
+            assert one.count("state_missing_total") == 1
+    (told,) = [line for line in lines if line["event"].startswith("no state found for what was read before")]
+    assert told["partition"] == "cluster/llm.telemetry/3"
+    assert "state.checkpoints.url" in told["cure"]
 
 
 async def test_a_log_nobody_has_read_lacks_nothing(tmp_path: Path) -> None:
