@@ -214,6 +214,7 @@ def test_one_missing_server_does_not_keep_the_others_away(monkeypatch: pytest.Mo
         "second": command_line._Server("Second", lambda: "2", lambda: tried.append("second"), command_line._run_redis),
     }
     monkeypatch.setattr(command_line, "_SERVERS", servers)
+    monkeypatch.setattr(command_line, "_FOR_TESTS", tuple(servers))
     monkeypatch.setattr(sys, "argv", ["tools.servers", "install"])
     assert command_line.main() == 1
     printed = capsys.readouterr()
