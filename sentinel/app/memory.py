@@ -6,13 +6,16 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
-LARGE_BYTES: Final = 1024 * 1024
-"""Blocks from this size on have pages of their own."""
+LARGE_BYTES: Final = 8 * 1024 * 1024
+"""Blocks from this size on have pages of their own: tables of a partition and copies for a checkpoint, and no columns of a delivery."""
+KEPT_BYTES: Final = 64 * 1024 * 1024
+"""Free memory at the end of the heap that is kept: what deliveries need again and again costs faults when it is given back each time."""
 
 LARGE_CODE_BYTES: Final = 8 * 1024 * 1024
 """Code of libraries from this size on is given back after the start: LLVM's, which only compiles and loads kernels, is most of it."""
 
-_M_MMAP_THRESHOLD: Final = -3  # malloc.h
+_M_TRIM_THRESHOLD: Final = -1  # malloc.h
+_M_MMAP_THRESHOLD: Final = -3
 _MADV_DONTNEED: Final = 4  # sys/mman.h
 
 
@@ -24,6 +27,7 @@ def separate_large_blocks() -> None:
     copies for a checkpoint stayed. Other C libraries have no such setting.
     """
     _call_c_library("mallopt", _M_MMAP_THRESHOLD, LARGE_BYTES)
+    _call_c_library("mallopt", _M_TRIM_THRESHOLD, KEPT_BYTES)
 
 
 def settle() -> None:
